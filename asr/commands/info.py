@@ -1,0 +1,56 @@
+"""`asr info`: what a model folder holds."""
+
+import argparse
+import json
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "show what a model is: units, size, data, figures"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("model", nargs="?", default="default", help="'default' or a model folder")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the facts of a model."""
+    from asr.checkpoint import read_json
+    from asr.models.recognizer import Recognizer, find_model
+
+    folder = find_model(arguments.model)
+    recognizer = Recognizer.load(folder)
+    config = recognizer.config
+    model, features = config.model, config.features
+    parts = {
+        "subsampling": recognizer.network.subsampling,
+        "recurrent layers": recognizer.network.stack,
+        "output": recognizer.network.output,
+    }
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    facts = {
+        "folder": str(folder),
+        "features": f"{recognizer.extractor.n_features} x {features.kind}, "
+        f"{features.normalization} normalisation",
+        "architecture": f"x{model.subsampling} subsampling, {model.n_layers} x bidirectional "
+        f"{model.cell} of {model.hidden_size}",
+        "parameters": sum(sizes.values()),
+        **{f"parameters, {name}": size for name, size in sizes.items()},
+        "weights_bytes": (folder / "model.safetensors").stat().st_size,
+        "tokens": recognizer.tokenizer.n_tokens,
+        "frame_seconds": recognizer.frame_seconds,
+        **read_json(folder / "metrics.json"),
+    }
+    if arguments.json:
+        print(json.dumps({**facts, "symbols": recognizer.tokenizer.symbols}, indent=2))
+        return 0
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(
+            f"{name:{width}}  {value:,}" if isinstance(value, int) else f"{name:{width}}  {value}"
+        )
+    card = folder / "MODEL_CARD.md"
+    if card.exists():
+        print(f"{'model card':{width}}  {card}")
+    return 0

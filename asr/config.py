@@ -1,0 +1,271 @@
+"""A recogniser's configuration: TOML in, strict frozen dataclasses out.
+
+One file describes a training run; a copy lies in every model folder.  Single values are
+overridden with `--set section.name=value`, where the value is read as TOML.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from asr.errors import ConfigError
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "FeatureConfig",
+    "ModelConfig",
+    "TokenizerConfig",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+    "parse_config",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataConfig(_Section):
+    """Where the utterances are and how they become batches."""
+
+    train: list[str] = Field(default=[], description="manifests to train on")
+    dev: list[str] = Field(default=[], description="manifests whose WER is measured and minimised")
+    batch_seconds: float = Field(default=160.0, gt=0, description="audio per batch and process")
+    max_batch_size: int = Field(default=64, ge=1, description="utterances per batch at most")
+    min_seconds: float = Field(default=0.3, ge=0, description="shorter utterances are left out")
+    max_seconds: float = Field(default=25.0, gt=0, description="longer utterances are left out")
+    shortest_first: bool = Field(default=True, description="first epoch in order of duration")
+    cache: Literal["none", "waveforms", "features", "device"] = Field(
+        default="none",
+        description="keep nothing, int16 audio, float16 features, or features on the device",
+    )
+    workers: int = Field(default=2, ge=1, description="threads that prepare batches")
+    prefetch: int = Field(default=4, ge=1, description="batches prepared ahead")
+
+
+class FeatureConfig(_Section):
+    """The front end; see `asr.features.FeatureExtractor`."""
+
+    kind: Literal["logmel", "mfcc"] = "logmel"
+    n_mels: int = Field(default=80, ge=8, le=256)
+    n_mfcc: int = Field(default=13, ge=1, le=256)
+    deltas: bool = False
+    normalization: Literal["none", "global", "utterance", "sliding"] = "sliding"
+    window_seconds: float = Field(default=10.0, gt=0, description="span of the sliding mean")
+
+
+class AugmentConfig(_Section):
+    """What is done to training audio; everything is off at its neutral value."""
+
+    speeds: list[Annotated[float, Field(ge=0.5, le=2)]] = Field(
+        default=[1.0], min_length=1, description="speed factors drawn from"
+    )
+    noise_folder: str = ""
+    noise_probability: float = Field(default=0.0, ge=0, le=1)
+    noise_snr_db: tuple[float, float] = (5.0, 20.0)
+    reverberation_folder: str = Field(default="", description="impulse responses; empty: simulated")
+    reverberation_probability: float = Field(default=0.0, ge=0, le=1)
+    gain_db: float = Field(default=0.0, ge=0, description="gain drawn from -gain_db to gain_db")
+    telephone_probability: float = Field(default=0.0, ge=0, le=1)
+    n_time_masks: int = Field(default=0, ge=0, description="SpecAugment; 0 switches it off")
+    time_mask_frames: int = Field(default=40, ge=1)
+    time_mask_fraction: float = Field(default=0.2, ge=0, le=1, description="of an utterance")
+    n_frequency_masks: int = Field(default=0, ge=0)
+    frequency_mask_bins: int = Field(default=27, ge=1)
+
+    @property
+    def changes_waveforms(self) -> bool:
+        """Whether audio is changed at random beyond a choice of speed."""
+        return bool(
+            self.noise_probability
+            or self.reverberation_probability
+            or self.gain_db
+            or self.telephone_probability
+        )
+
+
+class TokenizerConfig(_Section):
+    """The output units; `folder` holds a tokenizer made by `asr prepare`."""
+
+    kind: Literal["characters", "folder"] = "characters"
+    folder: str = ""
+
+
+class ModelConfig(_Section):
+    """The acoustic model; see `asr.models.ctc.CtcModel`."""
+
+    name: str = "ctc"
+    subsampling: Literal[2, 3, 4, 8] = 4
+    subsampling_channels: int = Field(default=32, ge=1)
+    input_size: int = Field(default=320, ge=1, description="after subsampling")
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    hidden_size: int = Field(default=320, ge=1, description="per direction")
+    n_layers: int = Field(default=4, ge=1)
+    projection_size: int = Field(default=0, ge=0, description="0: none")
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    layer_norm: bool = True
+    intermediate_layers: list[int] = Field(default=[], description="CTC heads after these layers")
+    intermediate_weight: float = Field(default=0.3, ge=0, lt=1)
+    consistency_weight: float = Field(default=0.0, ge=0, description="CR-CTC; 0 switches it off")
+
+
+class TrainingConfig(_Section):
+    """Optimisation; see `asr.fit.fit`."""
+
+    epochs: int = Field(default=50, ge=1)
+    max_steps: int = Field(default=0, ge=0, description="0: no limit")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=500, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "cosine"
+    decay_start: float = Field(default=0.0, ge=0, lt=1, description="fraction at full rate")
+    weight_decay: float = Field(default=1e-2, ge=0)
+    clip_norm: float = Field(default=5.0, gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    accumulate: int = Field(default=1, ge=1, description="batches per update")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0 switches averaging off")
+    patience: int = Field(default=0, ge=0, description="evaluations without gain; 0: no stop")
+    evaluate_every: int = Field(default=0, ge=0, description="updates; 0: once an epoch")
+    checkpoint_every: int = Field(default=200, ge=1, description="updates")
+    keep: int = Field(default=2, ge=1, description="last checkpoints kept")
+    frozen: list[str] = Field(default=[], description="parameter name prefixes not trained")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: torch's choice")
+    tensorboard: bool = False
+
+
+class Config(_Section):
+    """Everything that defines a recogniser and its training."""
+
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig = DataConfig()
+    features: FeatureConfig = FeatureConfig()
+    augment: AugmentConfig = AugmentConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.augment.changes_waveforms and self.data.cache in ("features", "device"):
+            raise ValueError(
+                f"data.cache = {self.data.cache!r} keeps features, but [augment] changes the "
+                "audio anew each time: use data.cache = 'waveforms' or 'none'"
+            )
+        if self.tokenizer.kind == "folder" and not self.tokenizer.folder:
+            raise ValueError("tokenizer.kind = 'folder' needs tokenizer.folder")
+        wrong = [i for i in self.model.intermediate_layers if not 1 <= i < self.model.n_layers]
+        if wrong:
+            raise ValueError(
+                f"model.intermediate_layers has {wrong[0]}, but heads can follow layers 1 to "
+                f"{self.model.n_layers - 1}"
+            )
+        return self
+
+
+def parse_config(text: str, *, source: str, overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration from TOML text.
+
+    Args:
+        text: the TOML document.
+        source: its name in error messages.
+        overrides: `section.name=value` strings; the value is TOML, or a bare string.
+
+    Raises:
+        ConfigError: syntax errors, unknown names, wrong types or values out of range.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    for override in overrides:
+        _override(tree, override)
+    try:
+        # By way of JSON, in which strict pydantic takes a list for a tuple, as TOML must.
+        return Config.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_problem(error)}") from None
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: a TOML file.
+        overrides: see `parse_config`.
+
+    Raises:
+        ConfigError: the file cannot be read or is wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8; a TOML file is needed") from None
+    return parse_config(text, source=str(path), overrides=overrides)
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    name, equals, raw = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: needs the form section.name=value")
+    try:
+        value = tomllib.loads(f"value = {raw.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    section = tree
+    for key in keys[:-1]:
+        child = section.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {key} is a value, not a section")
+        section = child
+    section[keys[-1]] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown name{_suggestion(first['loc'])}"
+    elif where:
+        message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {message}{more}" if where else f"{message}{more}"
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation
+    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(section.model_fields)}"
+
+
+def dump_config(config: Config) -> str:
+    """Write a configuration as TOML that `parse_config` reads back to an equal one."""
+    lines = [f"seed = {config.seed}"]
+    for name, section in config.model_dump(mode="json").items():
+        if isinstance(section, dict):
+            lines += ["", f"[{name}]"]
+            lines += [f"{key} = {_toml(value)}" for key, value in section.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # A JSON string is a valid TOML basic string; repr keeps floats exact.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

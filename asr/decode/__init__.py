@@ -1,0 +1,1 @@
+"""From the acoustic model's log-probabilities to words with times and confidences."""

@@ -1,0 +1,178 @@
+"""A recogniser: front end, normalisation, acoustic model and tokenizer in one folder."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr import __version__
+from asr.checkpoint import read_tensors, write_json, write_tensors
+from asr.config import Config, dump_config, load_config
+from asr.errors import CheckpointError, ConfigError
+from asr.features import FeatureExtractor, Normalizer
+from asr.models import MODELS
+from asr.models.ctc import CtcModel, CtcOutput
+from asr.text import Tokenizer, load_tokenizer
+
+__all__ = ["DEFAULT_MODEL", "HOP_SECONDS", "Recognizer", "find_model"]
+
+HOP_SECONDS = 0.01
+
+DEFAULT_MODEL = Path(__file__).parent / "default"
+"""The model that the package brings."""
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the folder of a model.
+
+    Args:
+        name: "default" for the model in the package, else a folder; an experiment folder
+            stands for its `best`.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    folder = DEFAULT_MODEL if name == "default" else Path(name)
+    if not (folder / "model.safetensors").exists() and (folder / "best").is_dir():
+        folder = folder / "best"
+    if not (folder / "config.toml").is_file():
+        if name == "default":
+            raise CheckpointError(
+                "the package holds no default model; name a model folder with --model"
+            )
+        raise CheckpointError(
+            f"{name}: no model folder (it has no config.toml); give 'default', a folder made "
+            "by asr train, or one of its checkpoints"
+        )
+    return folder
+
+
+class Recognizer(nn.Module):
+    """Everything from waveforms to CTC log-probabilities.
+
+    Args:
+        config: the configuration that built it; kept for saving.
+        tokenizer: output units.
+    """
+
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        features, model = config.features, config.model
+        self.config = config
+        self.tokenizer = tokenizer
+        self.extractor = FeatureExtractor(
+            kind=features.kind,
+            n_mels=features.n_mels,
+            n_mfcc=features.n_mfcc,
+            deltas=features.deltas,
+        )
+        self.normalizer = Normalizer(
+            self.extractor.n_features,
+            kind=features.normalization,
+            window_frames=round(features.window_seconds / HOP_SECONDS),
+        )
+        if model.name not in MODELS:
+            raise ConfigError(f"model.name: unknown model {model.name!r}; known: {sorted(MODELS)}")
+        self.network: CtcModel = MODELS[model.name](
+            self.extractor.n_features,
+            tokenizer.n_tokens,
+            subsampling=model.subsampling,
+            subsampling_channels=model.subsampling_channels,
+            input_size=model.input_size,
+            cell=model.cell,
+            hidden_size=model.hidden_size,
+            n_layers=model.n_layers,
+            projection_size=model.projection_size,
+            dropout=model.dropout,
+            layer_norm=model.layer_norm,
+            intermediate_layers=tuple(model.intermediate_layers),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds between output frames."""
+        return HOP_SECONDS * self.network.subsampling_factor
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> CtcOutput:
+        """Compute the log-probabilities of a batch of waveforms.
+
+        Args:
+            waveforms: (B, N) float32 at 16 kHz in [-1, 1], padded with anything.
+            lengths: valid samples (B,).
+        """
+        return self.log_probs(*self.extractor(waveforms, lengths))
+
+    def log_probs(self, features: Tensor, lengths: Tensor) -> CtcOutput:
+        """Compute the log-probabilities of unnormalised features (B, T, F)."""
+        output: CtcOutput = self.network(self.normalizer(features, lengths), lengths)
+        return output
+
+    def save(
+        self, folder: Path, metrics: Mapping[str, Any], *, dtype: torch.dtype | None = None
+    ) -> None:
+        """Write config.toml, model.safetensors, tokenizer and metrics.json into a folder.
+
+        Args:
+            folder: exists already.
+            metrics: figures to keep with the model.
+            dtype: convert the weights, for example to torch.float16 for shipping.
+        """
+        (folder / "config.toml").write_text(dump_config(self.config), encoding="utf-8")
+        tensors = self.state_dict()
+        if dtype:
+            tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+        write_tensors(folder / "model.safetensors", tensors)
+        self.tokenizer.save(folder)
+        made_by = {"version": __version__, "torch": torch.__version__, "commit": _commit()}
+        write_json(folder / "metrics.json", {**made_by, **metrics})
+
+    @classmethod
+    def load(cls, name: str | Path, device: torch.device | str = "cpu") -> "Recognizer":
+        """Read a model folder, in eval mode.
+
+        Args:
+            name: "default" or a folder.
+            device: where to compute.
+
+        Raises:
+            CheckpointError: the folder is missing, damaged or inconsistent.
+        """
+        folder = find_model(name)
+        recognizer = cls(load_config(folder / "config.toml"), load_tokenizer(folder))
+        tensors = read_tensors(folder / "model.safetensors")
+        # Intermediate heads serve training only and may be left out of a shipped model.
+        own = recognizer.state_dict()
+        missing = [k for k in own if k not in tensors and not k.startswith("network.heads.")]
+        wrong = [k for k in tensors if k not in own or own[k].shape != tensors[k].shape]
+        if missing or wrong:
+            raise CheckpointError(
+                f"{folder}: weights and config.toml do not belong together (first difference: "
+                f"{(missing + wrong)[0]}); copy the whole folder anew"
+            )
+        recognizer.load_state_dict(tensors, strict=False)
+        return recognizer.to(device).eval()
+
+
+def _commit() -> str:
+    """Return the git commit of the code, or an empty string outside a checkout."""
+    if not (Path(__file__).parents[2] / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Sequence modules for any model: they know tensors and lengths, not speech."""

@@ -1,0 +1,370 @@
+"""Tokenizers, between transcripts and token ids; and the normaliser of `asr.english`."""
+
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import sentencepiece
+
+from asr.english import normalize
+from asr.errors import TextError
+from asr.lexicon import Lexicon
+
+__all__ = [
+    "BLANK",
+    "CharTokenizer",
+    "PhoneTokenizer",
+    "SentencePieceTokenizer",
+    "Tokenizer",
+    "frames_needed",
+    "load_tokenizer",
+    "normalize",
+    "train_sentencepiece",
+]
+
+BLANK = "<blank>"
+
+# SentencePiece's mark at the start of a word.
+_WORD_MARK = "\u2581"
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    Attributes:
+        symbols: the symbol of each token id; symbols[0] is BLANK, which no text contains
+        n_tokens: number of token ids, with the blank
+        marks_words: whether words can be told apart in a sequence of tokens
+    """
+
+    symbols: tuple[str, ...]
+    n_tokens: int
+    marks_words: bool
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text.
+
+        Raises:
+            TextError: naming the first character or word that cannot be encoded
+        """
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids; blanks are left out."""
+
+    def split_words(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Each word with the range of its tokens.
+
+        Returns:
+            (word, start, end) with tokens[start:end] the word's own tokens; one entry per
+            token where the tokenizer marks no words.
+        """
+
+    def unknown(self, text: str) -> list[str]:
+        """What of a text cannot be encoded (characters or words), each once, in order."""
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the tokenizer's files into a folder, which is made if need be."""
+
+
+class CharTokenizer:
+    """One token per character; a space, if there is one, parts words.
+
+    Args:
+        characters: the characters in the order of their token ids, which start at 1
+    """
+
+    def __init__(self, characters: Iterable[str] = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ") -> None:
+        self.symbols = (BLANK, *characters)
+        self.n_tokens = len(self.symbols)
+        self._ids = {character: index for index, character in enumerate(self.symbols)}
+        bad = [character for character in self.symbols[1:] if len(character) != 1]
+        if bad or len(self._ids) != self.n_tokens or self.n_tokens == 1:
+            raise TextError(
+                f"characters {''.join(self.symbols[1:])!r}: one or more different single "
+                "characters are needed"
+            )
+        self.marks_words = " " in self._ids
+
+    def encode(self, text: str) -> list[int]:
+        """The token id of each character."""
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError as error:
+            raise _unencodable(self, "character", error.args[0], text) from None
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The characters joined; spaces at the ends and beside spaces are left out."""
+        text = "".join(self.symbols[token] for token in tokens if token != 0)
+        return " ".join(filter(None, text.split(" "))) if self.marks_words else text
+
+    def split_words(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Each word with the range of its tokens, spaces left out."""
+        if not self.marks_words:
+            return _each_token(self, tokens)
+        space = self._ids[" "]
+        words: list[tuple[str, int, int]] = []
+        start = 0
+        for end in range(len(tokens) + 1):
+            if end == len(tokens) or tokens[end] == space:
+                if word := self.decode(tokens[start:end]):
+                    words.append((word, start, end))
+                start = end + 1
+        return words
+
+    def unknown(self, text: str) -> list[str]:
+        """The characters that are not among the symbols."""
+        return [character for character in dict.fromkeys(text) if character not in self._ids]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer.json."""
+        _save_json(Path(folder), {"kind": "characters", "symbols": self.symbols})
+
+
+class SentencePieceTokenizer:
+    """Word pieces of a SentencePiece model that `train_sentencepiece` made.
+
+    The piece ids are the model's own: its unknown piece, which is id 0, gives its place to the
+    blank, and there are no other special pieces.
+
+    Args:
+        model: the bytes of the model file
+
+    Raises:
+        TextError: no SentencePiece model, or one with other special pieces
+    """
+
+    marks_words = True
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise TextError(f"not a SentencePiece model ({_one_line(error)})") from None
+        n_tokens = self._processor.GetPieceSize()
+        special = [i for i in range(1, n_tokens) if not self._is_normal(i)]
+        if special or self._processor.unk_id() != 0:
+            raise TextError(
+                "a SentencePiece model with special pieces; one whose only special piece is <unk> "
+                "with id 0 is needed: train it with `asr prepare --tokenizer`"
+            )
+        pieces = (self._processor.IdToPiece(index) for index in range(1, n_tokens))
+        self.symbols = (BLANK, *pieces)
+        self.n_tokens = n_tokens
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the text's most likely (unigram) or greedily merged (BPE) pieces."""
+        tokens: list[int] = self._processor.EncodeAsIds(text)
+        if 0 in tokens:
+            raise _unencodable(self, "character", self.unknown(text)[0], text)
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The pieces joined, with a space for each word mark."""
+        joined = "".join(self.symbols[token] for token in tokens if token != 0)
+        return " ".join(joined.replace(_WORD_MARK, " ").split())
+
+    def split_words(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Each word with the range of its tokens; a word starts at a piece with a word mark."""
+        words: list[tuple[str, int, int]] = []
+        start = 0
+        for end in range(1, len(tokens) + 1):
+            if end == len(tokens) or self.symbols[tokens[end]].startswith(_WORD_MARK):
+                if word := self.decode(tokens[start:end]):
+                    words.append((word, start, end))
+                start = end
+        return words
+
+    def unknown(self, text: str) -> list[str]:
+        """The characters that no piece covers."""
+        characters = dict.fromkeys("".join(text.split()))
+        return [c for c in characters if self._processor.PieceToId(c) == 0]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer.json and the model, tokenizer.model."""
+        _save_json(Path(folder), {"kind": "sentencepiece", "symbols": self.symbols})
+        (Path(folder) / "tokenizer.model").write_bytes(self._model)
+
+    def _is_normal(self, index: int) -> bool:
+        tests = (self._processor.IsControl, self._processor.IsByte, self._processor.IsUnused)
+        return not any(test(index) for test in tests)
+
+
+class PhoneTokenizer:
+    """One token per phone; a lexicon gives each word its phones.
+
+    Encoding takes a word's first pronunciation.  Phones do not say where words end, so that
+    decoding gives phones with spaces between them.
+
+    Args:
+        lexicon: the words and their pronunciations
+    """
+
+    marks_words = False
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self.symbols = (BLANK, *lexicon.phones)
+        self.n_tokens = len(self.symbols)
+        self._ids = {phone: index for index, phone in enumerate(self.symbols)}
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the phones of each word's first pronunciation."""
+        tokens: list[int] = []
+        for word in text.split():
+            phones = self.lexicon.pronounce(word)
+            if phones is None:
+                raise _unencodable(self, "word", word, text)
+            tokens.extend(self._ids[phone] for phone in phones)
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The phones, with spaces between them."""
+        return " ".join(self.symbols[token] for token in tokens if token != 0)
+
+    def split_words(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Each phone with its own range."""
+        return _each_token(self, tokens)
+
+    def unknown(self, text: str) -> list[str]:
+        """The words that the lexicon cannot pronounce."""
+        words = dict.fromkeys(text.split())
+        return [word for word in words if self.lexicon.pronounce(word) is None]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer.json with the lexicon inside."""
+        lexicon = {
+            word: [" ".join(phones) for phones in self.lexicon.pronunciations(word)]
+            for word in self.lexicon.words
+        }
+        fields = {"kind": "phones", "symbols": self.symbols, "lexicon": lexicon}
+        _save_json(Path(folder), {**fields, "spell_unknown": self.lexicon.spell_unknown})
+
+
+def train_sentencepiece(
+    texts: Iterable[str], n_tokens: int, kind: Literal["bpe", "unigram"] = "bpe"
+) -> SentencePieceTokenizer:
+    """Learn word pieces from texts; the same texts in the same order give the same pieces.
+
+    Args:
+        texts: normalised transcripts
+        n_tokens: pieces in all, with the blank
+        kind: "bpe" merges frequent pairs, "unigram" keeps the pieces of the likeliest model
+
+    Raises:
+        TextError: no text, or more or fewer tokens wanted than the texts allow
+
+    Reference: Sennrich et al. 2016 (BPE); Kudo 2018, Subword Regularization (unigram).
+    """
+    lines = [text for text in texts if text.strip()]
+    if not lines:
+        raise TextError("no text to learn word pieces from")
+    # The characters, the blank and the word mark.
+    fewest = len(set("".join(lines)) - {" "}) + 2
+    if n_tokens < fewest:
+        raise TextError(
+            f"{n_tokens} tokens are too few; {fewest - 2} different characters need at least "
+            f"{fewest}"
+        )
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=n_tokens,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            # Longer lines would be left out without a word.
+            max_sentence_length=1 + max(len(line.encode()) for line in lines),
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise TextError(
+            f"{kind} pieces with {n_tokens} tokens cannot be learned from {len(lines)} lines "
+            f"({_one_line(error).split('] ')[-1]})"
+        ) from None
+    return SentencePieceTokenizer(model.getvalue())
+
+
+def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
+    """Load the tokenizer that lies in a model folder or a tokenizer folder.
+
+    Raises:
+        TextError: its files are missing or damaged
+    """
+    path = Path(folder) / "tokenizer.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        tokenizer = _from_fields(fields, path.with_name("tokenizer.model"))
+        if tokenizer.symbols != tuple(fields["symbols"]):
+            raise ValueError("its symbols are not those of its model or lexicon")
+    except OSError as error:
+        name = error.filename or path
+        raise TextError(f"{name}: no tokenizer can be read there ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TextError(f"{path}: damaged tokenizer file ({error}); make it again") from None
+    return tokenizer
+
+
+def _from_fields(fields: Any, model: Path) -> Tokenizer:
+    kind = fields["kind"]
+    if kind == "characters":
+        return CharTokenizer(fields["symbols"][1:])
+    if kind == "sentencepiece":
+        return SentencePieceTokenizer(model.read_bytes())
+    if kind == "phones":
+        entries = {
+            word: [tuple(phones.split()) for phones in pronunciations]
+            for word, pronunciations in fields["lexicon"].items()
+        }
+        return PhoneTokenizer(Lexicon(entries, spell_unknown=fields["spell_unknown"]))
+    raise ValueError(f"kind {kind!r}; characters, sentencepiece or phones is needed")
+
+
+def frames_needed(tokens: Sequence[int]) -> int:
+    """Output frames that CTC needs at least to emit a token sequence.
+
+    Every token takes a frame, and two equal neighbours need a blank between them:
+
+        frames = |tokens| + |{i : tokens[i] = tokens[i + 1]}|
+
+    Reference: Graves et al. 2006, Connectionist Temporal Classification.
+    """
+    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+
+
+def _unencodable(tokenizer: Tokenizer, what: str, got: str, text: str) -> TextError:
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return TextError(
+        f"{what} {got!r} in {shown!r} is unknown to the tokenizer of {tokenizer.n_tokens} tokens; "
+        "normalise the text or use a tokenizer that covers it"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _each_token(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
+    return [
+        (tokenizer.symbols[token], index, index + 1)
+        for index, token in enumerate(tokens)
+        if token != 0
+    ]
+
+
+def _save_json(folder: Path, fields: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(fields, ensure_ascii=False, indent=1)
+    (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,359 @@
+"""Training a recogniser: configuration -> data, model, `fit`, WER on the dev set."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from asr.augment import SpecAugment, WaveformAugmenter
+from asr.config import Config, TrainingConfig, dump_config, load_config
+from asr.data import Batch, FeatureSource, SpeechBatches, collate
+from asr.decode.greedy import greedy
+from asr.errors import ConfigError, TrainingError
+from asr.fit import FitResult, FitSettings, World, fit, has_checkpoint, start_world
+from asr.manifest import Utterance, read_manifest
+from asr.metrics import score
+from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
+from asr.models.recognizer import HOP_SECONDS, Recognizer
+from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
+from asr.training_log import Reporter
+
+__all__ = ["CtcTraining", "train"]
+
+logger = logging.getLogger(__name__)
+
+N_FOR_STATISTICS = 500
+"""Utterances from which the global mean and deviation of the features are estimated."""
+
+
+class CtcTraining(nn.Module):
+    """The recogniser with its training loss, called as `module(batch)`.
+
+    The loss of an utterance is
+
+        (1 - w) * ctc(output) + w * mean over heads of ctc(head)
+
+    and with consistency weight c it is the mean of that over two SpecAugment views a and b,
+    plus c * consistency(a, b).
+
+    Args:
+        recognizer: what is trained.
+        spec_augment: masks features; None for none.
+        intermediate_weight: w, used when the network has intermediate heads.
+        consistency_weight: c; 0 computes one view only.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        spec_augment: SpecAugment | None,
+        *,
+        intermediate_weight: float = 0.0,
+        consistency_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.recognizer = recognizer
+        self.spec_augment = spec_augment
+        self.intermediate_weight = intermediate_weight
+        self.consistency_weight = consistency_weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss summed over the batch's target tokens, in nats, ()."""
+        features = self.recognizer.normalizer(batch.features, batch.feature_lengths)
+        if not self.consistency_weight:
+            return self._loss(self._view(features, batch.feature_lengths), batch)
+        # One pass over both views: half the calls of two passes.
+        lengths = torch.cat([batch.feature_lengths] * 2)
+        output = self._view(torch.cat([features, features]), lengths)
+        n = len(batch.feature_lengths)
+        first, second = _part(output, slice(0, n)), _part(output, slice(n, 2 * n))
+        supervised = (self._loss(first, batch) + self._loss(second, batch)) / 2
+        apart = consistency_loss(first.log_probs, second.log_probs, first.lengths)
+        return supervised + self.consistency_weight * apart
+
+    def _view(self, features: Tensor, lengths: Tensor) -> CtcOutput:
+        if self.spec_augment is not None:
+            features = self.spec_augment(features, lengths)
+        output: CtcOutput = self.recognizer.network(features, lengths)
+        return output
+
+    def _loss(self, output: CtcOutput, batch: Batch) -> Tensor:
+        def one(log_probs: Tensor) -> Tensor:
+            return ctc_loss(log_probs, output.lengths, batch.tokens, batch.token_lengths)
+
+        loss = one(output.log_probs)
+        if not output.intermediate:
+            return loss
+        heads = torch.stack([one(log_probs) for log_probs in output.intermediate])
+        return (1 - self.intermediate_weight) * loss + self.intermediate_weight * heads.mean()
+
+
+def _part(output: CtcOutput, which: slice) -> CtcOutput:
+    heads = tuple(head[which] for head in output.intermediate)
+    return CtcOutput(output.log_probs[which], output.lengths[which], heads)
+
+
+class _RecognitionTask:
+    """What `fit` trains and measures."""
+
+    def __init__(
+        self, module: CtcTraining, dev: Sequence[Utterance], source: FeatureSource, seconds: float
+    ) -> None:
+        self._module = module
+        self.recognizer = module.recognizer
+        self.source = source
+        order = sorted(range(len(dev)), key=lambda i: dev[i].duration)
+        size = max(1, int(seconds / max(u.duration for u in dev)))
+        self.groups = [order[i : i + size] for i in range(0, len(order), size)]
+        tokens = [self.recognizer.tokenizer.encode(u.text) for u in dev]
+        self.dev, self.tokens = dev, tokens
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    def evaluate(self, world: World) -> dict[str, float]:
+        loss, n_tokens = 0.0, 0.0
+        references, hypotheses = [], []
+        for group in self.groups[world.rank :: world.size]:
+            batch = collate(
+                [self.source.features(i) for i in group],
+                [self.tokens[i] for i in group],
+                ids=[self.dev[i].id for i in group],
+                seconds=0.0,
+            ).to(world.device)
+            output = self.recognizer.log_probs(batch.features, batch.feature_lengths)
+            total = ctc_loss(output.log_probs, output.lengths, batch.tokens, batch.token_lengths)
+            loss, n_tokens = loss + float(total), n_tokens + batch.weight
+            decoded = greedy(
+                output.log_probs,
+                output.lengths,
+                self.recognizer.tokenizer,
+                self.recognizer.frame_seconds,
+            )
+            references += [self.dev[i].text for i in group]
+            hypotheses += [hypothesis.text for hypothesis in decoded]
+        parts = world.gather((references, hypotheses))
+        result = score(
+            [text for part in parts for text in part[0]],
+            [text for part in parts for text in part[1]],
+            n_bootstrap=0,
+        )
+        loss = world.sum(loss) / world.sum(n_tokens)
+        return {"wer": result.wer, "cer": result.cer, "dev_loss": loss}
+
+    def save(self, folder: Path, metrics: Mapping[str, Any]) -> None:
+        self.recognizer.save(folder, metrics)
+
+
+def train(
+    config: Config,
+    folder: Path,
+    *,
+    init_from: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> FitResult:
+    """Train a recogniser; the same call goes on after an interruption.
+
+    Args:
+        config: data, model and optimisation.
+        folder: experiment folder; `folder/best` becomes the model.
+        init_from: a model to start from ("default" or a folder).  Its [features] and its
+            architecture replace the configuration's; where its tokenizer differs, the output
+            layer starts anew.
+        reporter: receives progress.
+
+    Raises:
+        AsrError: bad configuration, unusable data, a loss that is not finite.
+        KeyboardInterrupt: interrupted; the state is saved.
+    """
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    initial = Recognizer.load(init_from) if init_from else None
+    if initial:
+        config = _with_architecture(config, initial.config)
+    world = start_world(config.training.device)
+    if world.rank == 0:
+        _claim(folder, config)
+    torch.manual_seed(config.seed)
+    tokenizer = _tokenizer(config)
+    recognizer = Recognizer(config, tokenizer)
+    if initial:
+        _initialise(recognizer, initial)
+    recognizer.to(world.device)
+    utterances = _training_utterances(config, recognizer)
+    dev = _read("data.dev", config.data.dev)
+    source = FeatureSource(
+        utterances,
+        recognizer.extractor,
+        augmenter=_augmenter(config),
+        cache=config.data.cache,
+    )
+    if not initial and not has_checkpoint(folder):
+        _estimate_statistics(recognizer, source, config.seed)
+    data = config.data
+    batches = SpeechBatches(
+        source,
+        tokenizer,
+        batch_seconds=data.batch_seconds,
+        max_batch_size=data.max_batch_size,
+        speeds=config.augment.speeds,
+        shortest_first=data.shortest_first,
+        seed=config.seed,
+        rank=world.rank,
+        size=world.size,
+        workers=data.workers,
+        prefetch=data.prefetch,
+    )
+    hours = sum(u.duration for u in utterances) / 3600
+    n_parameters = sum(p.numel() for p in recognizer.network.parameters())
+    logger.info(
+        "%d utterances (%.2f h), %d for dev, %d batches an epoch, %.2f million parameters, on %s",
+        len(utterances), hours, len(dev), len(batches), n_parameters / 1e6, world.device,
+    )  # fmt: skip
+    cache = data.cache if data.cache in ("features", "device") else "none"
+    dev_source = FeatureSource(dev, recognizer.extractor, cache=cache)
+    module = CtcTraining(
+        recognizer,
+        _spec_augment(config),
+        intermediate_weight=config.model.intermediate_weight,
+        consistency_weight=config.model.consistency_weight,
+    )
+    task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
+    settings = _settings(config.training, config.seed)
+    return fit(task, batches, settings, folder, world=world, reporter=reporter)
+
+
+def _settings(training: TrainingConfig, seed: int) -> FitSettings:
+    values = training.model_dump(exclude={"device", "threads", "frozen"})
+    frozen = tuple(f"recognizer.{prefix}" for prefix in training.frozen)
+    return FitSettings(**values, frozen=frozen, seed=seed, minimise=("wer", "dev_loss"))
+
+
+def _claim(folder: Path, config: Config) -> None:
+    """Write config.toml, or make sure that the one there says the same of data and model."""
+    path = folder / "config.toml"
+    if path.exists():
+        there = load_config(path)
+        for section in ("seed", "data", "features", "augment", "tokenizer", "model"):
+            old, new = getattr(there, section), getattr(config, section)
+            if section == "data":
+                free = {"workers": 1, "prefetch": 1}
+                old, new = old.model_copy(update=free), new.model_copy(update=free)
+            if old != new:
+                raise ConfigError(
+                    f"{folder}: holds a run with another [{section}]; give a new --exp folder, "
+                    "or the same configuration to go on with it"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_config(config), encoding="utf-8")
+
+
+def _tokenizer(config: Config) -> Tokenizer:
+    if config.tokenizer.kind == "folder":
+        return load_tokenizer(Path(config.tokenizer.folder))
+    return CharTokenizer()
+
+
+def _with_architecture(config: Config, initial: Config) -> Config:
+    kept = ("dropout", "intermediate_layers", "intermediate_weight", "consistency_weight")
+    free = {name: getattr(config.model, name) for name in kept}
+    model = initial.model.model_copy(update=free)
+    return config.model_copy(update={"model": model, "features": initial.features})
+
+
+def _initialise(recognizer: Recognizer, initial: Recognizer) -> None:
+    same_units = recognizer.tokenizer.symbols == initial.tokenizer.symbols
+    own = recognizer.state_dict()
+    for name, value in initial.state_dict().items():
+        is_output = name.startswith(("network.output.", "network.heads."))
+        if name in own and (same_units or not is_output):
+            own[name].copy_(value)
+    if not same_units:
+        logger.info("the tokenizer differs from the initial model's: new output layer")
+
+
+def _read(name: str, manifests: Sequence[str]) -> list[Utterance]:
+    if not manifests:
+        raise ConfigError(f"{name} is empty: name at least one manifest (asr prepare makes them)")
+    utterances = [u for path in manifests for u in read_manifest(path)]
+    if not utterances:
+        raise TrainingError(f"{', '.join(manifests)}: no utterance in it")
+    return utterances
+
+
+def _training_utterances(config: Config, recognizer: Recognizer) -> list[Utterance]:
+    """Return what can be trained on, and name what cannot."""
+    utterances = _read("data.train", config.data.train)
+    low, high = config.data.min_seconds, config.data.max_seconds
+    fit_length = [u for u in utterances if low <= u.duration <= high]
+    kept: list[Utterance] = []
+    impossible: list[Utterance] = []
+    slowest = min(1.0, 1.0 / max(config.augment.speeds))
+    frames = torch.tensor([int(u.duration * slowest / HOP_SECONDS) - 2 for u in fit_length])
+    available = recognizer.network.output_lengths(frames.clamp(min=0)).tolist()
+    for utterance, n_frames in zip(fit_length, available, strict=True):
+        tokens = recognizer.tokenizer.encode(utterance.text)
+        possible = tokens and frames_needed(tokens) <= n_frames
+        (kept if possible else impossible).append(utterance)
+    if len(fit_length) < len(utterances):
+        logger.warning(
+            "%d of %d utterances are outside %g to %g s and are left out",
+            len(utterances) - len(fit_length), len(utterances), low, high,
+        )  # fmt: skip
+    if impossible:
+        names = ", ".join(u.id for u in impossible[:5])
+        logger.warning(
+            "%d utterances have no text or fewer frames than labels and are left out: %s%s",
+            len(impossible), names, ", ..." if len(impossible) > 5 else "",
+        )  # fmt: skip
+    if not kept:
+        raise TrainingError(
+            f"none of {len(utterances)} utterances can be trained on (duration within {low:g} to "
+            f"{high:g} s, text not empty, enough frames for it); see asr prepare --check"
+        )
+    return kept
+
+
+def _estimate_statistics(recognizer: Recognizer, source: FeatureSource, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(source.utterances))[:N_FOR_STATISTICS]
+
+    def pairs() -> Any:
+        for index in order:
+            features = source.features(int(index)).float().unsqueeze(0)
+            yield features, torch.tensor([features.shape[1]], device=features.device)
+
+    recognizer.normalizer.estimate(pairs())
+
+
+def _augmenter(config: Config) -> WaveformAugmenter | None:
+    augment = config.augment
+    if not augment.changes_waveforms:
+        return None
+    return WaveformAugmenter(
+        noise_folder=augment.noise_folder or None,
+        noise_probability=augment.noise_probability,
+        noise_snr_db=augment.noise_snr_db,
+        reverberation_folder=augment.reverberation_folder or None,
+        reverberation_probability=augment.reverberation_probability,
+        gain_db=augment.gain_db,
+        telephone_probability=augment.telephone_probability,
+        seed=config.seed,
+    )
+
+
+def _spec_augment(config: Config) -> SpecAugment | None:
+    augment = config.augment
+    if not augment.n_time_masks and not augment.n_frequency_masks:
+        return None
+    return SpecAugment(
+        n_time_masks=augment.n_time_masks,
+        time_mask_frames=augment.time_mask_frames,
+        time_mask_fraction=augment.time_mask_fraction,
+        n_frequency_masks=augment.n_frequency_masks,
+        frequency_mask_bins=augment.frequency_mask_bins,
+    )

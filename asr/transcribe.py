@@ -1,0 +1,367 @@
+"""From recordings to transcripts: any number of them, of any length, in bounded memory."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, get_args, overload
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.audio import SAMPLE_RATE
+from asr.chunks import Chunk, Chunker
+from asr.decode.greedy import greedy
+from asr.decode.hypothesis import Word
+from asr.errors import AsrError, ConfigError
+from asr.fit import select_device
+from asr.models.recognizer import HOP_SECONDS, Recognizer
+from asr.recording import Audio, Place, Recording
+
+__all__ = ["Case", "Transcriber", "Transcript", "load"]
+
+Case = Literal["lower", "upper", "model"]
+"""How text is written; "model" leaves it as the model writes it."""
+
+# The most threads that transcribe at once; each needs the memory of a batch.
+_MAX_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in a recording.
+
+    Attributes:
+        text: all of it.
+        words: its words in order, none starting before the one before it ends; times in
+            seconds from the start of the recording.
+        duration: of the recording, in seconds.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    duration: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for JSON."""
+        return asdict(self)
+
+
+def load(name: str | os.PathLike[str] = "default", device: str = "auto") -> "Transcriber":
+    """Load a model for transcribing.
+
+    Args:
+        name: "default" for the model in the package, or a model folder.
+        device: "auto" (CUDA, else CPU), "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        AsrError: there is no such model or device.
+    """
+    chosen = select_device(device)
+    return Transcriber(Recognizer.load(name if isinstance(name, str) else Path(name), chosen))
+
+
+class Transcriber:
+    """A recogniser at work.
+
+    On a CPU, as many batches are worked on at once as torch has threads
+    (`torch.set_num_threads`), each by one thread: recurrent layers gain more from that than
+    from several threads on one batch.
+
+    Args:
+        recognizer: the model, in eval mode.
+        batch_seconds: audio in a batch, with padding; by default 160 on a CPU, else 640.
+        chunk_seconds: what is kept of each chunk of a recording that is longer than a chunk.
+        context_seconds: what each chunk hears on either side beyond that.
+
+    Raises:
+        ConfigError: one of them is out of range.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        *,
+        batch_seconds: float | None = None,
+        chunk_seconds: float = 30.0,
+        context_seconds: float = 4.0,
+    ) -> None:
+        is_on_cpu = recognizer.device.type == "cpu"
+        batch_seconds = batch_seconds if batch_seconds is not None else 160 if is_on_cpu else 640
+        for name, value, low in (
+            ("batch_seconds", batch_seconds, 1.0),
+            ("chunk_seconds", chunk_seconds, 1.0),
+            ("context_seconds", context_seconds, 0.0),
+        ):
+            if not low <= value < float("inf"):
+                raise ConfigError(f"{name} is {value:g}; {low:g} or more seconds are needed")
+        self.recognizer = recognizer
+        self.batch_seconds = batch_seconds
+        self.chunker = Chunker(
+            recognizer.extractor,
+            recognizer.normalizer,
+            factor=recognizer.network.subsampling_factor,
+            seconds=chunk_seconds,
+            context_seconds=context_seconds,
+        )
+        # On an accelerator one batch at a time: its memory is the limit.
+        self._turn: AbstractContextManager[Any] = nullcontext() if is_on_cpu else Lock()
+
+    @overload  # a str is a sequence of str, but the first signature takes it
+    def transcribe(  # type: ignore[overload-overlap]
+        self, audio: Audio, *, sample_rate: int = SAMPLE_RATE, case: Case = "lower"
+    ) -> Transcript: ...
+    @overload
+    def transcribe(
+        self, audio: Sequence[Audio], *, sample_rate: int = SAMPLE_RATE, case: Case = "lower"
+    ) -> list[Transcript]: ...
+    def transcribe(
+        self,
+        audio: Audio | Sequence[Audio],
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        case: Case = "lower",
+    ) -> Transcript | list[Transcript]:
+        """Transcribe a recording, or a list or tuple of them in batches.
+
+        Args:
+            audio: path, file object, samples (N,) as a numpy array or tensor (floats in
+                [-1, 1], or 16- or 32-bit integers), or an utterance of a manifest; or a list
+                of these.
+            sample_rate: of samples, in Hz; files know their own.
+            case: "lower", "upper", or "model" for what the model writes.
+
+        Raises:
+            AudioError: a recording cannot be read; `transcribe_each` goes on with the rest.
+        """
+        several = isinstance(audio, list | tuple)
+        sources: Sequence[Audio] = audio if several else [audio]  # type: ignore[list-item,assignment]
+        transcripts: dict[int, Transcript] = {}
+        for index, result in self.transcribe_each(sources, sample_rate=sample_rate, case=case):
+            if isinstance(result, AsrError):
+                raise result
+            transcripts[index] = result
+        if not several:
+            return transcripts[0]
+        return [transcripts[index] for index in range(len(transcripts))]
+
+    def transcribe_each(
+        self,
+        sources: Iterable[Audio],
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        case: Case = "lower",
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Iterator[tuple[int, Transcript | AsrError]]:
+        """Transcribe recordings and hand each one out when it is done.
+
+        Args:
+            sources: see `transcribe`; they are asked for as they are needed.
+            sample_rate: of samples, in Hz.
+            case: see `transcribe`.
+            on_progress: called with seconds of audio whenever so much more has been done.
+
+        Yields:
+            the number of the recording, from 0, and its transcript, or what is wrong with
+            it; not always in the order of the numbers.
+        """
+        if case not in get_args(Case):
+            raise ConfigError(f"case {case!r}; take one of {', '.join(get_args(Case))}")
+        recordings = (
+            Recording(index, self.chunker, source, sample_rate, read_seconds=self.batch_seconds)
+            for index, source in enumerate(sources)
+        )
+        for recording in self._listen(recordings, on_progress or (lambda seconds: None)):
+            try:
+                yield recording.index, recording.error or self._decode(recording, case)
+            except AsrError as error:
+                yield recording.index, error
+
+    def log_probs(self, audio: Audio, *, sample_rate: int = SAMPLE_RATE) -> Tensor:
+        """Return the log-probabilities of a recording, (T', V) on the CPU.
+
+        Args:
+            audio: see `transcribe`.
+            sample_rate: of samples, in Hz.
+
+        Raises:
+            AudioError: the recording cannot be read.
+        """
+        recordings = iter([Recording(0, self.chunker, audio, sample_rate, self.batch_seconds)])
+        (recording,) = self._listen(recordings, lambda seconds: None)
+        if recording.error:
+            raise recording.error
+        return recording.log_probs(self.recognizer.tokenizer.n_tokens)
+
+    def _decode(self, recording: Recording, case: Case) -> Transcript:
+        log_probs = recording.log_probs(self.recognizer.tokenizer.n_tokens)
+        (hypothesis,) = greedy(
+            log_probs[None],
+            torch.tensor([len(log_probs)]),
+            self.recognizer.tokenizer,
+            self.recognizer.frame_seconds,
+            durations=[recording.duration],
+        )
+        words = tuple(replace(word, text=_cased(word.text, case)) for word in hypothesis.words)
+        return Transcript(_cased(hypothesis.text, case), words, recording.duration)
+
+    def _listen(
+        self, recordings: Iterator[Recording], on_progress: Callable[[float], None]
+    ) -> Iterator[Recording]:
+        """Compute the log-probabilities of recordings; each is handed out when it is done.
+
+        Which chunks share a batch follows from the recordings alone, not from the timing.
+        """
+        with _workers(self.recognizer.device) as (executor, n_workers):
+            batches = _Batches(self, executor, n_workers, on_progress)
+            # Read ahead so that chunks of similar length can be found for a batch.
+            reading: deque[tuple[Recording, Future[tuple[list[Chunk], bool]]]] = deque()
+            while True:
+                while len(reading) < 4 * n_workers and (recording := next(recordings, None)):
+                    reading.append((recording, executor.submit(recording.read)))
+                if not reading:
+                    break
+                recording, future = reading.popleft()
+                try:
+                    chunks, is_rest = future.result()
+                except AsrError as error:
+                    recording.error = error
+                    yield recording
+                    continue
+                if not is_rest:
+                    reading.appendleft((recording, executor.submit(recording.read)))
+                places = recording.expect(chunks, is_rest=is_rest)
+                if recording.is_complete:
+                    yield recording
+                for place in places:
+                    yield from batches.add(place)
+            yield from batches.finish()
+
+    def _run(self, chunks: Sequence[Chunk]) -> list[Tensor]:
+        """Return the kept log-probabilities of each chunk, (T', V)."""
+        with torch.inference_mode(), self._turn:
+            features = pad_sequence([chunk.features for chunk in chunks], batch_first=True)
+            lengths = torch.tensor([len(chunk.features) for chunk in chunks])
+            try:
+                log_probs = self.recognizer.network(features, lengths).log_probs.cpu()
+            except torch.OutOfMemoryError:
+                raise ConfigError(
+                    f"a batch of {features.shape[1] * len(chunks) * HOP_SECONDS:.0f} s does not "
+                    f"fit into the memory of {self.recognizer.device}; lower batch_seconds"
+                ) from None
+        # Copies, so that a long recording does not keep its context and the padding.
+        return [
+            row[chunk.first : chunk.last].clone()
+            for row, chunk in zip(log_probs, chunks, strict=True)
+        ]
+
+
+class _Batches:
+    """Groups chunks into batches and runs them.
+
+    Chunks of full length go as soon as they fill a batch; shorter ones are collected and
+    sorted, so that a batch has little padding.
+    """
+
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        executor: ThreadPoolExecutor,
+        n_workers: int,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        self._transcriber = transcriber
+        self._executor = executor
+        self._n_workers = n_workers
+        self._on_progress = on_progress
+        self._batch_frames = round(transcriber.batch_seconds / HOP_SECONDS)
+        self._full_frames = transcriber.chunker.n_frames
+        self._full: list[Place] = []
+        self._short: list[Place] = []
+        self._running: deque[tuple[list[Place], Future[list[Tensor]]]] = deque()
+
+    def add(self, place: Place) -> Iterator[Recording]:
+        """Take a chunk; yields recordings that have become complete."""
+        if len(place.chunk.features) == self._full_frames:
+            self._full.append(place)
+            if (len(self._full) + 1) * self._full_frames > self._batch_frames:
+                self._submit(self._full)
+                self._full = []
+        else:
+            self._short.append(place)
+            n_frames = sum(len(each.chunk.features) for each in self._short)
+            if n_frames >= 2 * self._n_workers * self._batch_frames:
+                self._submit_sorted()
+        while len(self._running) > 4 * self._n_workers or (
+            self._running and self._running[0][1].done()
+        ):
+            yield from self._collect()
+
+    def finish(self) -> Iterator[Recording]:
+        """Run what is left."""
+        self._short += self._full
+        self._full = []
+        self._submit_sorted()
+        while self._running:
+            yield from self._collect()
+
+    def _submit_sorted(self) -> None:
+        """Submit the short chunks in batches that keep all workers busy to the end."""
+        if not self._short:
+            return
+        self._short.sort(key=lambda place: -len(place.chunk.features))
+        n_frames = sum(len(place.chunk.features) for place in self._short)
+        n_rounds = -(-n_frames // (self._n_workers * self._batch_frames))
+        limit = n_frames / (self._n_workers * n_rounds)
+        batch: list[Place] = []
+        for place in self._short:
+            longest = len((batch or [place])[0].chunk.features)
+            if batch and (len(batch) + 1) * longest > limit * 1.02:
+                self._submit(batch)
+                batch = []
+            batch.append(place)
+        self._submit(batch)
+        self._short = []
+
+    def _submit(self, batch: list[Place]) -> None:
+        chunks = [place.chunk for place in batch]
+        self._running.append((batch, self._executor.submit(self._transcriber._run, chunks)))
+
+    def _collect(self) -> Iterator[Recording]:
+        """Wait for the oldest batch."""
+        batch, future = self._running.popleft()
+        results = future.result()
+        self._on_progress(sum(map(len, results)) * self._transcriber.recognizer.frame_seconds)
+        for place, log_probs in zip(batch, results, strict=True):
+            place.recording.put(place.index, log_probs)
+            if place.recording.is_complete:
+                yield place.recording
+
+
+@contextmanager
+def _workers(device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """Threads that read and compute, and their number."""
+    n_threads = torch.get_num_threads()
+    # Beside an accelerator, threads read.
+    n_workers = min(n_threads, _MAX_WORKERS) if device.type == "cpu" else 2
+    share = max(1, n_threads // n_workers)
+    executor = ThreadPoolExecutor(
+        n_workers, "transcribe", initializer=torch.set_num_threads, initargs=(share,)
+    )
+    try:
+        yield executor, n_workers
+    finally:
+        executor.shutdown(cancel_futures=True)
+        # The number is each thread's own, but new threads begin with the one set last.
+        torch.set_num_threads(n_threads)
+
+
+def _cased(text: str, case: Case) -> str:
+    if case == "model":
+        return text
+    return text.lower() if case == "lower" else text.upper()

@@ -1,0 +1,3 @@
+"""Language models, usable without speech."""
+
+__all__: list[str] = []

@@ -1,0 +1,171 @@
+"""The command `python -m lm`: train, score, measure, convert and prune n-gram models."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from asr.errors import AsrError, ConfigError
+
+__all__ = ["main"]
+
+INTERRUPTED = 128 + 2  # what a shell reports after SIGINT
+BROKEN_PIPE = 128 + 13  # what a shell reports after SIGPIPE
+
+_MODEL_HELP = "n-gram table, ARPA file (plain, gzip, xz) or KenLM binary"
+_OUTPUT_HELP = "file to write: .arpa, .arpa.gz, .arpa.xz, or .ngram for a table"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are the project's: one line, without the usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see '{self.prog} --help')")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default
+
+    Returns:
+        0 done, 2 bad input or arguments, 130 interrupted, 141 when the reader of standard
+        output went away.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        level = logging.DEBUG if arguments.verbose else logging.WARNING
+        logging.basicConfig(format="lm: %(message)s", level=level, stream=sys.stderr)
+        from lm import commands  # here, so that the help comes at once
+
+        getattr(commands, arguments.command)(arguments)
+        sys.stdout.flush()
+    except AsrError as error:
+        print(f"lm: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("lm: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, which would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m lm", description="N-gram language models.")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_train(_add(commands, "train", "estimate a model from text"))
+    score = _add(commands, "score", "log-probability of each line (natural log)")
+    _add_model_and_text(score)
+    score.add_argument("--words", action="store_true", help="of each word and sentence end too")
+    perplexity = _add(commands, "perplexity", "perplexity and unknown words of texts")
+    _add_model_and_text(perplexity)
+    perplexity.add_argument("--json", action="store_true", help="write JSON")
+    convert = _add(commands, "convert", "ARPA to table or back")
+    convert.add_argument("model", help=_MODEL_HELP)
+    convert.add_argument("output", help=_OUTPUT_HELP)
+    _add_quantize(convert)
+    prune = _add(commands, "prune", "make a model smaller")
+    prune.add_argument("model", help=_MODEL_HELP)
+    prune.add_argument("output", help=_OUTPUT_HELP)
+    prune.add_argument("--entropy", type=float, metavar="X", help="Stolcke's threshold, as 1e-8")
+    prune.add_argument("--vocabulary", metavar="FILE", help="keep the words of this list only")
+    prune.add_argument(
+        "--keep-scores",
+        action="store_true",
+        help="with --vocabulary: leave the scores of the words that stay as they are",
+    )
+    _add_quantize(prune)
+    generate = _add(commands, "generate", "draw sentences from a model")
+    generate.add_argument("model", help=_MODEL_HELP)
+    generate.add_argument("-n", "--sentences", type=int, default=10, help="how many (10)")
+    generate.add_argument("--seed", type=int, default=0, help="of the random numbers (0)")
+    generate.add_argument("--prefix", default="", help="words that every sentence starts with")
+    generate.add_argument("--max-words", type=int, default=100, help="length at most (100)")
+    generate.add_argument("--temperature", type=float, default=1.0, help="below 1: likelier text")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[_Parser]",
+    name: str,
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=name)
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="+", help="a sentence a line; plain, gzip, xz; - for stdin")
+    parser.add_argument("-o", "--output", required=True, help=_OUTPUT_HELP)
+    parser.add_argument("--order", type=int, default=3, help="length of the n-grams (3)")
+    parser.add_argument(
+        "--estimator",
+        choices=("kneser-ney", "maximum-likelihood"),
+        default="kneser-ney",
+        help="interpolated modified Kneser-Ney (default) or relative frequencies",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("numpy", "lmplz"),
+        default="numpy",
+        help="numpy in memory, to some 50 million words, or KenLM's program for more",
+    )
+    parser.add_argument(
+        "--prune",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="leave out n-grams that occur no more often, one number per order, as 0 0 1",
+    )
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument("--vocabulary", metavar="FILE", help="word list: leave out other words")
+    words.add_argument("--vocabulary-size", type=int, metavar="N", help="the most frequent words")
+    parser.add_argument(
+        "--discount-fallback",
+        type=float,
+        nargs="*",
+        metavar="D",
+        help="discounts for counts that allow no estimate (0.5 1 1.5)",
+    )
+    parser.add_argument("--skip-symbols", action="store_true", help="leave out <s>, </s>, <unk>")
+    parser.add_argument("--memory", default="50%", help="for lmplz (50%%)")
+    _add_units(parser)
+    _add_quantize(parser)
+
+
+def _add_model_and_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=_MODEL_HELP)
+    parser.add_argument("text", nargs="*", default=["-"], help="a sentence a line (stdin)")
+    _add_units(parser)
+
+
+def _add_units(parser: argparse.ArgumentParser) -> None:
+    units = parser.add_mutually_exclusive_group()
+    units.add_argument("--characters", action="store_true", help="characters instead of words")
+    units.add_argument("--tokenizer", metavar="FOLDER", help="this tokenizer's tokens")
+    parser.add_argument(
+        "--normalize", action="store_true", help="write the text as transcripts are: A-Z and '"
+    )
+
+
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quantize",
+        type=int,
+        choices=(16, 8),
+        metavar="BITS",
+        help="a table's bits per probability, 16 or 8",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""What each command of `python -m lm` does."""
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import ConfigError, LanguageModelError
+from lm.arpa import read_arpa, write_arpa
+from lm.backoff import BackoffModel
+from lm.corpus import (
+    SPACE,
+    Progress,
+    Split,
+    read_blocks,
+    read_corpus,
+    read_words,
+    split_characters,
+)
+from lm.counts import count_ngrams, maximum_likelihood
+from lm.kneser_ney import FALLBACK, Smoothing, estimate
+from lm.language_model import LanguageModel, file_kind, load_language_model
+from lm.lmplz import train_with_lmplz
+from lm.perplexity import Perplexity, measure_perplexity
+from lm.prune import prune_by_entropy, restrict
+from lm.sampling import join_units, sample_sentence
+from lm.table import NgramTable
+
+__all__ = ["convert", "generate", "perplexity", "prune", "score", "train"]
+
+_ARPA_SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz")
+_TABLE_SUFFIX = ".ngram"
+
+
+def _split(arguments: argparse.Namespace, *, characters: bool = False) -> Split | None:
+    """What parts a line into units; None where white space does."""
+    split: Split | None = None
+    if arguments.tokenizer is not None:
+        split = _tokens(arguments.tokenizer)
+    elif arguments.characters or characters:
+        split = split_characters
+    if not arguments.normalize:
+        return split
+    from asr.text import normalize
+
+    parts = split or str.split
+    return lambda line: parts(normalize(line))
+
+
+def _tokens(folder: str) -> Split:
+    from asr.text import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    symbols = [SPACE if symbol == " " else symbol for symbol in tokenizer.symbols]
+    return lambda line: [symbols[token] for token in tokenizer.encode(line)]
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    tasks: dict[str, TaskID] = {}
+    console = Console(stderr=True)
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield show
+
+
+def _check_output(path: str, quantize: int | None) -> None:
+    if not path.endswith((*_ARPA_SUFFIXES, _TABLE_SUFFIX)):
+        suffixes = f"{', '.join(_ARPA_SUFFIXES)} or {_TABLE_SUFFIX}"
+        raise ConfigError(f"{path}: the name must end in {suffixes}")
+    if quantize is not None and not path.endswith(_TABLE_SUFFIX):
+        raise ConfigError(f"--quantize is for tables; {path} does not end in {_TABLE_SUFFIX}")
+
+
+def _write(model: BackoffModel, arguments: argparse.Namespace, progress: Progress) -> None:
+    if not arguments.output.endswith(_TABLE_SUFFIX):
+        write_arpa(model, arguments.output, on_progress=progress)
+        return
+    table = NgramTable.from_model(model)
+    if arguments.quantize is not None:
+        table, error = table.quantize(arguments.quantize)
+        print(
+            f"{arguments.quantize} bits: log-probabilities off by {error.mean_absolute:.2g} on "
+            f"average, {error.largest:.2g} at most (natural logs)"
+        )
+    table.save(arguments.output)
+
+
+def _read_model(path: str, progress: Progress) -> BackoffModel:
+    kind = file_kind(path)
+    if kind == "table":
+        return NgramTable.load(path, verify=True).to_model()
+    if kind == "kenlm":
+        raise LanguageModelError(
+            f"{path}: a KenLM binary cannot be taken apart; give the ARPA file it was made from"
+        )
+    return read_arpa(path, on_progress=progress)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Estimate a model from text and write it."""
+    _check_output(arguments.output, arguments.quantize)
+    with _progress() as progress:
+        if arguments.engine == "lmplz":
+            _train_with_lmplz(arguments, progress)
+        else:
+            _train_with_numpy(arguments, progress)
+
+
+def _smoothing(arguments: argparse.Namespace) -> Smoothing:
+    fallback = arguments.discount_fallback
+    if fallback is not None:
+        values = fallback or FALLBACK
+        if len(values) > 3:
+            raise ConfigError(f"--discount-fallback takes at most 3 numbers, not {len(values)}")
+        first, second, third = [*values, values[-1], values[-1]][:3]
+        fallback = (first, second, third)
+    return Smoothing(tuple(arguments.prune), fallback)
+
+
+def _train_with_numpy(arguments: argparse.Namespace, progress: Progress) -> None:
+    smoothing = _smoothing(arguments)
+    smoothing.thresholds(arguments.order)  # before the text is read
+    vocabulary = read_words(arguments.vocabulary) if arguments.vocabulary else None
+    corpus = read_corpus(
+        arguments.text,
+        split=_split(arguments),
+        skip_symbols=arguments.skip_symbols,
+        on_progress=progress,
+    )
+    if arguments.vocabulary_size:
+        vocabulary = corpus.most_frequent(arguments.vocabulary_size)
+    if arguments.estimator == "maximum-likelihood":
+        corpus = corpus if vocabulary is None else corpus.limit(vocabulary)
+        model = maximum_likelihood(count_ngrams(corpus, arguments.order))
+    else:
+        counts = count_ngrams(corpus, arguments.order)
+        del corpus
+        model = estimate(counts, smoothing, vocabulary=vocabulary, on_progress=progress)
+    _write(model, arguments, progress)
+    _report(model, arguments.output)
+
+
+def _train_with_lmplz(arguments: argparse.Namespace, progress: Progress) -> None:
+    if arguments.estimator != "kneser-ney":
+        raise ConfigError("lmplz makes Kneser-Ney models only; leave --engine lmplz out")
+    if arguments.vocabulary_size:
+        raise ConfigError("lmplz takes a word list: --vocabulary instead of --vocabulary-size")
+    with tempfile.TemporaryDirectory() as folder:
+        is_table = arguments.output.endswith(_TABLE_SUFFIX)
+        arpa = Path(folder, "model.arpa") if is_table else Path(arguments.output)
+        train_with_lmplz(
+            arguments.text,
+            arpa,
+            arguments.order,
+            _smoothing(arguments),
+            vocabulary=read_words(arguments.vocabulary) if arguments.vocabulary else None,
+            split=_split(arguments),
+            skip_symbols=arguments.skip_symbols,
+            memory=arguments.memory,
+            on_progress=progress,
+        )
+        if is_table:
+            model = read_arpa(arpa, on_progress=progress)
+            _write(model, arguments, progress)
+            _report(model, arguments.output)
+
+
+def _report(model: BackoffModel, output: str) -> None:
+    sizes = ", ".join(f"{len(o):,} {n}-grams" for n, o in enumerate(model.orders, start=1))
+    print(f"{output}: {sizes}")
+
+
+def _sentences(arguments: argparse.Namespace, model: LanguageModel) -> Iterator[list[str]]:
+    # Nothing but a model of characters knows spaces.
+    split = _split(arguments, characters=model.word_id(SPACE) != 0)
+    for block, _ in read_blocks(arguments.text, split=split):
+        for line in block.split(b"\n")[:-1]:
+            # Bytes that are not UTF-8 make an unknown word.
+            yield [word.decode(errors="replace") for word in line.split()]
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Print the log-probability of each line."""
+    model = load_language_model(arguments.model)
+    for words in _sentences(arguments, model):
+        log_probs = model.log_probs(words)
+        print(f"{log_probs.sum(dtype=float):.4f}\t{' '.join(words)}")
+        if arguments.words:
+            for word, log_prob in zip([*words, "</s>"], log_probs, strict=True):
+                known = word == "</s>" or model.word_id(word) != 0
+                print(f"  {log_prob:.4f}\t{word}{'' if known else ' (unknown)'}")
+
+
+def perplexity(arguments: argparse.Namespace) -> None:
+    """Print perplexities and the rate of unknown words of texts."""
+    model = load_language_model(arguments.model)
+    measured = measure_perplexity(model, _sentences(arguments, model))
+    print(_as_json(measured) if arguments.json else _as_text(measured))
+
+
+def _as_text(measured: Perplexity) -> str:
+    value = measured.perplexity
+    return (
+        f"sentences {measured.n_sentences:,}  words {measured.n_words:,}  "
+        f"unknown {measured.n_unknown:,} ({measured.unknown_rate:.2%})\n"
+        f"{'perplexity':24}{'with unknown':>16}{'without unknown':>18}\n"
+        f"{'with sentence ends':24}{value():16.2f}{value(unknown=False):18.2f}\n"
+        f"{'without sentence ends':24}{value(ends=False):16.2f}"
+        f"{value(ends=False, unknown=False):18.2f}"
+    )
+
+
+def _as_json(measured: Perplexity) -> str:
+    values = {
+        "perplexity": measured.perplexity(),
+        "perplexity_without_unknown": measured.perplexity(unknown=False),
+        "perplexity_without_ends": measured.perplexity(ends=False),
+        "perplexity_without_ends_and_unknown": measured.perplexity(ends=False, unknown=False),
+    }
+    fields = {
+        "sentences": measured.n_sentences,
+        "words": measured.n_words,
+        "unknown": measured.n_unknown,
+        "unknown_rate": measured.unknown_rate,
+        **{name: value if math.isfinite(value) else None for name, value in values.items()},
+    }
+    return json.dumps(fields, indent=2)
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Write a model in another format."""
+    _check_output(arguments.output, arguments.quantize)
+    with _progress() as progress:
+        model = _read_model(arguments.model, progress)
+        _write(model, arguments, progress)
+        _report(model, arguments.output)
+
+
+def prune(arguments: argparse.Namespace) -> None:
+    """Write a smaller model."""
+    _check_output(arguments.output, arguments.quantize)
+    if arguments.entropy is None and arguments.vocabulary is None:
+        raise ConfigError("prune needs --entropy, --vocabulary or both")
+    with _progress() as progress:
+        model = _read_model(arguments.model, progress)
+        if arguments.vocabulary is not None:
+            words = read_words(arguments.vocabulary)
+            model = restrict(model, words, renormalize=not arguments.keep_scores)
+        if arguments.entropy is not None:
+            model = prune_by_entropy(model, arguments.entropy)
+        _write(model, arguments, progress)
+        _report(model, arguments.output)
+
+
+def generate(arguments: argparse.Namespace) -> None:
+    """Print sentences drawn from a model."""
+    with _progress() as progress:
+        table = _table(arguments.model, progress)
+    characters = table.word_id(SPACE) != 0
+    prefix = split_characters(arguments.prefix) if characters else arguments.prefix.split()
+    generator = np.random.default_rng(arguments.seed)
+    for _ in range(arguments.sentences):
+        words = sample_sentence(
+            table,
+            generator,
+            prefix=prefix,
+            max_words=arguments.max_words,
+            temperature=arguments.temperature,
+        )
+        print(join_units(words, characters=characters))
+
+
+def _table(path: str, progress: Progress) -> NgramTable:
+    if file_kind(path) == "table":
+        return NgramTable.load(path, verify=True)
+    return NgramTable.from_model(_read_model(path, progress))

@@ -1,0 +1,59 @@
+"""Pronouncing dictionaries."""
+
+from pathlib import Path
+
+import pytest
+
+from asr.errors import TextError
+from asr.lexicon import Lexicon, read_lexicon
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "lexicon.txt"
+    path.write_text(text)
+    return path
+
+
+def test_cmudict_lines(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        ";;; comment\n\nread R IY1 D\nread(2) R EH1 D\naalborg AO1 L B AO0 R G # place, danish\n"
+        "READ  R EH2 D\n",
+    )
+    lexicon = read_lexicon(path)
+    assert lexicon.words == ("READ", "AALBORG")
+    assert lexicon.pronunciations("READ") == (("R", "IY", "D"), ("R", "EH", "D"))
+    assert lexicon.pronounce("AALBORG") == ("AO", "L", "B", "AO", "R", "G")
+    assert lexicon.pronounce("NONE") is None
+    assert read_lexicon(path, stress=True).pronunciations("READ")[-1] == ("R", "EH2", "D")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("A AH\nB\n", r"lexicon.txt:2: 'B' has no phones"), ("\n;;; x\n", "holds no words")],
+)
+def test_bad_files_are_named(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=message):
+        read_lexicon(_write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"none\.dict: cannot be read"):
+        read_lexicon(tmp_path / "none.dict")
+
+
+@pytest.mark.parametrize("entries", [{}, {"A": []}, {"A": [()]}])
+def test_empty_entries_are_refused(entries: dict[str, list[tuple[str, ...]]]) -> None:
+    with pytest.raises(TextError):
+        Lexicon(entries)
+
+
+def test_cmudict(asr_data: Path) -> None:
+    path = asr_data / "text" / "cmudict" / "cmudict.dict"
+    phones = (path.parent / "cmudict.phones").read_text().split()[::2]
+    lexicon = read_lexicon(path, spell_unknown=True)
+    assert sorted(lexicon.phones) == sorted(phones)
+    assert len(lexicon.words) > 120_000
+    assert lexicon.pronounce("TOMATO") == ("T", "AH", "M", "EY", "T", "OW")
+    assert len(lexicon.pronunciations("TOMATO")) == 2
+    assert lexicon.pronounce("QXA") == ("K", "Y", "UW", "EH", "K", "S", "EY")

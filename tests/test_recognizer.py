@@ -1,0 +1,122 @@
+"""A model folder: saved, loaded, refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr.checkpoint import read_json, read_tensors, write_tensors
+from asr.config import parse_config
+from asr.errors import AsrError, CheckpointError
+from asr.models.recognizer import Recognizer, find_model
+from asr.text import CharTokenizer
+
+SMALL = """
+[features]
+n_mels = 16
+[model]
+subsampling_channels = 4
+input_size = 12
+hidden_size = 8
+n_layers = 2
+intermediate_layers = [1]
+"""
+
+
+def small() -> Recognizer:
+    torch.manual_seed(0)
+    recognizer = Recognizer(parse_config(SMALL, source="test"), CharTokenizer())
+    recognizer.normalizer.std.fill_(2.0)
+    return recognizer.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small().save(tmp_path, {"wer": 0.5})
+    return tmp_path
+
+
+def test_round_trip(folder: Path) -> None:
+    waveforms, lengths = torch.randn(2, 16_000) / 10, torch.tensor([16_000, 9_000])
+    with torch.no_grad():
+        expected = small()(waveforms, lengths)
+        loaded = Recognizer.load(folder)
+        got = loaded(waveforms, lengths)
+    assert torch.equal(expected.log_probs, got.log_probs)
+    assert got.lengths.tolist() == [25, 14]
+    assert loaded.frame_seconds == 0.04
+    assert read_json(folder / "metrics.json")["wer"] == 0.5
+
+
+def test_half_precision_folder_is_half_the_size(folder: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    half.mkdir()
+    small().save(half, {}, dtype=torch.float16)
+    sizes = [(f / "model.safetensors").stat().st_size for f in (folder, half)]
+    assert sizes[1] < 0.7 * sizes[0]
+    waveforms, lengths = torch.randn(1, 16_000) / 10, torch.tensor([16_000])
+    with torch.no_grad():
+        difference = (
+            small()(waveforms, lengths).log_probs
+            - Recognizer.load(half)(waveforms, lengths).log_probs
+        )
+    assert float(difference.abs().max()) < 0.01
+
+
+def test_heads_may_be_left_out(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    kept = {k: v for k, v in read_tensors(path).items() if "heads" not in k}
+    write_tensors(path, kept)
+    Recognizer.load(folder)
+
+
+def test_an_experiment_folder_stands_for_its_best_model(folder: Path, tmp_path: Path) -> None:
+    experiment = tmp_path / "exp"
+    experiment.mkdir()
+    small().save(folder, {})
+    (experiment / "best").symlink_to(folder)
+    assert find_model(experiment) == experiment / "best"
+
+
+def damage_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def other_sizes(folder: Path) -> None:
+    path = folder / "config.toml"
+    path.write_text(path.read_text().replace("hidden_size = 8", "hidden_size = 9"))
+
+
+def missing_layer(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    write_tensors(path, {k: v for k, v in read_tensors(path).items() if "output.bias" not in k})
+
+
+def pickle_in_disguise(folder: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_weights, "damaged"),
+        (pickle_in_disguise, "damaged"),
+        (other_sizes, "do not belong together"),
+        (missing_layer, r"network\.output\.bias"),
+        (lambda f: (f / "model.safetensors").unlink(), "no such file"),
+        (lambda f: (f / "config.toml").unlink(), "no model folder"),
+        (lambda f: (f / "tokenizer.json").unlink(), "tokenizer"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer"),
+    ],
+)
+def test_damaged_folders_are_refused_in_one_line(folder: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
+    damage(folder)
+    with pytest.raises(AsrError, match=message) as raised:
+        Recognizer.load(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_such_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no model folder"):
+        Recognizer.load(tmp_path / "none")
