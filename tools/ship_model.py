@@ -1,0 +1,134 @@
+"""Make the model of the package from an experiment: half precision, figures, model card.
+
+    python tools/ship_model.py exp/small --training "2 CPU cores, 2 h" \
+        --corpus "LibriSpeech train-clean-5|CC BY 4.0|https://www.openslr.org/31" \
+        --figures dev-clean-20spk=exp/small/dev-clean-20spk.json ...
+
+The figures are files that `asr evaluate --json` wrote.  The card is written from them, so no
+number in it is typed by hand.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.checkpoint import atomic_folder, read_json
+from asr.errors import AsrError, ConfigError
+from asr.learning_curve import draw_learning_curve
+from asr.manifest import read_manifest
+from asr.models.recognizer import DEFAULT_MODEL, Recognizer, find_model
+
+CARD = """# The English model of the package
+
+Reads English speech, letter by letter, with a {n_layers}-layer bidirectional LSTM of
+{hidden_size} units per direction trained with CTC: {parameters:.1f} million parameters, x{subsampling}
+subsampling, {n_mels} log-mel bands, {n_tokens} symbols (blank, space, apostrophe, A to Z). Weights in
+half precision, {megabytes:.1f} MB.
+
+## Data
+{hours:.2f} hours of speech, {utterances:,} utterances, {speakers} speakers:
+
+| corpus | licence | source |
+|---|---|---|
+{corpora}
+
+## Training
+{training}; {epochs:.1f} epochs ({steps:,} updates), seed {seed}; `config.toml` beside this card is the
+whole configuration.
+
+![learning curve](learning_curve.png)
+
+## Figures
+Word and character error rate of greedy decoding, without a language model, in percent, with the
+95 % interval of a bootstrap over speakers:
+
+| test | words | WER | interval | CER |
+|---|---|---|---|---|
+{figures}
+
+## Limits
+It has heard few hours of a few speakers reading books aloud in quiet rooms, so it mishears other
+accents, spontaneous speech, noise and distant microphones, and misspells rare words and names. It
+writes no punctuation and no digits. Do not rely on it where an error can hurt somebody.
+"""
+
+
+def figure_row(name: str, score: dict[str, Any]) -> str:
+    low, high = score["interval"]
+    return (
+        f"| {name} | {score['n_words']:,} | {100 * score['wer']:.1f} | "
+        f"{100 * low:.1f} to {100 * high:.1f} | {100 * score['cer']:.1f} |"
+    )
+
+
+def ship(arguments: argparse.Namespace) -> None:
+    folder = find_model(arguments.experiment)
+    recognizer = Recognizer.load(folder)
+    figures = {}
+    for item in arguments.figures:
+        name, _, path = item.partition("=")
+        figures[name] = read_json(Path(path))
+    utterances = [u for path in recognizer.config.data.train for u in read_manifest(path)]
+    corpora = [item.split("|") for item in arguments.corpus]
+    if any(len(corpus) != 3 for corpus in corpora):
+        raise ConfigError("--corpus needs 'name|licence|address'")
+    metrics = read_json(folder / "metrics.json")
+    model = recognizer.config.model
+    kept = {k: v for k, v in metrics.items() if k in ("step", "epoch", "wer", "cer", "dev_loss")}
+    config = recognizer.config.model_copy(
+        update={
+            # Paths of one machine mean nothing on another.
+            "data": recognizer.config.data.model_copy(update={"train": [], "dev": []}),
+            "model": model.model_copy(update={"intermediate_layers": []}),
+        }
+    )
+    shipped = Recognizer(config, recognizer.tokenizer)
+    shipped.load_state_dict(recognizer.state_dict(), strict=False)
+    parameters = sum(p.numel() for p in shipped.network.parameters())
+    with atomic_folder(DEFAULT_MODEL) as writing:
+        shipped.save(writing, {**kept, "figures": figures}, dtype=torch.float16)
+        draw_learning_curve(
+            Path(arguments.experiment) / "metrics.jsonl", writing / "learning_curve.png"
+        )
+        card = CARD.format(
+            n_layers=model.n_layers,
+            hidden_size=model.hidden_size,
+            parameters=parameters / 1e6,
+            subsampling=model.subsampling,
+            n_mels=config.features.n_mels,
+            n_tokens=recognizer.tokenizer.n_tokens,
+            megabytes=(writing / "model.safetensors").stat().st_size / 1e6,
+            hours=sum(u.duration for u in utterances) / 3600,
+            utterances=len(utterances),
+            speakers=len({u.speaker for u in utterances}),
+            corpora="\n".join(f"| {' | '.join(corpus)} |" for corpus in corpora),
+            training=arguments.training,
+            epochs=metrics["epoch"],
+            steps=metrics["step"],
+            seed=config.seed,
+            figures="\n".join(figure_row(*item) for item in figures.items()),
+        )
+        (writing / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    print(json.dumps({"folder": str(DEFAULT_MODEL), "parameters": parameters}))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", help="experiment folder of asr train")
+    parser.add_argument("--training", required=True, help="device and time, for the card")
+    parser.add_argument("--corpus", action="append", required=True, help="name|licence|address")
+    parser.add_argument("--figures", action="append", default=[], help="NAME=FILE.json")
+    try:
+        ship(parser.parse_args())
+    except AsrError as error:
+        print(f"ship_model: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
