@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.features import HOP_SAMPLES, WINDOW_SAMPLES, FeatureExtractor, Normalizer, n_frames
+from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer, n_frames
+from asr.filterbank import WINDOW_SAMPLES
 from asr.models.recognizer import HOP_SECONDS
 
 __all__ = ["Chunk", "Chunker"]

@@ -18,7 +18,7 @@ from asr.errors import AsrError, ConfigError
 __all__ = ["COMMANDS", "Parser", "main", "run_program"]
 
 # Each is asr/commands/NAME.py, in the order in which `asr --help` lists them.
-COMMANDS = ("transcribe", "train", "evaluate", "score", "prepare", "info", "doctor")
+COMMANDS = ("transcribe", "train", "evaluate", "score", "prepare", "align", "info", "doctor")
 
 INTERRUPTED = 128 + 2  # what a shell reports after SIGINT
 BROKEN_PIPE = 128 + 13  # what a shell reports after SIGPIPE
@@ -99,9 +99,12 @@ def _run(argv: list[str]) -> int:
     for each in COMMANDS if name is None else (name,):
         _add_command(choices, each)
     try:
-        arguments = parser.parse_args(argv)
+        arguments, unknown = parser.parse_known_args(argv)
     except SystemExit as stop:  # --help and --version have printed
         return int(stop.code or 0)
+    if unknown:
+        program = "asr" if name is None else f"asr {name}"
+        raise ConfigError(f"unknown arguments: {' '.join(unknown)} (see '{program} --help')")
     if name is None:
         parser.print_help(sys.stderr)
         return ConfigError.exit_code

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.audio import load, resample
+from asr.audio import load
 from asr.augment import WaveformAugmenter
+from asr.augment import speed as at_speed
 from asr.features import FeatureExtractor
 from asr.manifest import Utterance
 from asr.text import Tokenizer
@@ -137,7 +138,7 @@ class FeatureSource:
             return self._features[key]
         waveform = self.waveform(index)
         if speed != 1.0:
-            waveform = resample(waveform, round(16_000 * speed), 16_000)
+            waveform = at_speed(waveform, speed)
         if self.augmenter:
             waveform = self.augmenter(waveform, epoch=epoch, index=index)
         samples = torch.from_numpy(waveform).unsqueeze(0)

@@ -456,7 +456,7 @@ class _Run:
         if self.average:
             self.average.update(self.module, self.step)
         figures = {
-            "loss": sum(values[:-1]) / world.size,
+            "loss": world.sum(sum(values[:-1])) / world.size,
             "gradient_norm": values[-1],
             "learning_rate": rate,
         }

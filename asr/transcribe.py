@@ -52,18 +52,25 @@ class Transcript:
         return asdict(self)
 
 
-def load(name: str | os.PathLike[str] = "default", device: str = "auto") -> "Transcriber":
+def load(
+    name: str | os.PathLike[str] = "default",
+    device: str = "auto",
+    *,
+    batch_seconds: float | None = None,
+) -> "Transcriber":
     """Load a model for transcribing.
 
     Args:
         name: "default" for the model in the package, or a model folder.
         device: "auto" (CUDA, else CPU), "cpu", "cuda", "cuda:N" or "mps".
+        batch_seconds: see `Transcriber`.
 
     Raises:
         AsrError: there is no such model or device.
     """
     chosen = select_device(device)
-    return Transcriber(Recognizer.load(name if isinstance(name, str) else Path(name), chosen))
+    recognizer = Recognizer.load(name if isinstance(name, str) else Path(name), chosen)
+    return Transcriber(recognizer, batch_seconds=batch_seconds)
 
 
 class Transcriber:

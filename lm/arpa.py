@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError
+from lm.arpa_lines import Lines, index_words, parse_lines, word_ids
 from lm.backoff import MISSING_UNKNOWN, SPECIAL_WORDS, BackoffModel, Floats, Ints, Ngrams
 from lm.compressed import ByteReader, PathName, write_compressed
 from lm.corpus import Progress
@@ -37,11 +38,12 @@ _Objects = NDArray[np.object_]
 class _Section:
     """The n-grams of one order as they are read, block by block."""
 
-    def __init__(self, name: str, order: int, highest: bool, ids: dict[bytes, int]) -> None:
+    def __init__(self, name: str, order: int, highest: bool, vocabulary: dict[bytes, int]) -> None:
         self.name = name
         self.order = order
         self.highest = highest
-        self.ids = ids
+        self.vocabulary = vocabulary
+        self.index = index_words(list(vocabulary)) if order > 1 else None
         self.parts: list[tuple[Ints, NDArray[np.float64], NDArray[np.float64]]] = []
         self.n_read = 0
 
@@ -50,84 +52,58 @@ class _Section:
 
     def add(self, block: bytes, first_line: int) -> None:
         """Parse a block of lines; blank ones are passed over."""
-        lines = np.arange(first_line, first_line + block.count(b"\n"))
-        fields = np.array(block.split(), dtype=object)
-        n_fields = _count_fields(block)
-        if n_fields.sum() != len(fields) or (n_fields < 2).any():
-            # Blank lines or more than one space between fields: once more, without them.
-            rows = [row.split() for row in block.split(b"\n")[:-1]]
-            lines = lines[[bool(row) for row in rows]]
-            n_fields = np.array([len(row) for row in rows if row], dtype=np.int64)
-        wrong = (n_fields != self.order + 1) & (n_fields != self.order + 2)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+        text = np.frombuffer(block, np.uint8)
+        lines = parse_lines(text, block.count(b"\n"), self.order, self.highest)
+        if self.index is None:
+            words = self._new_words(block, lines, first_line)
+        else:
+            words = word_ids(self.index, text, lines.starts, lines.ends)
+        if (words < 0).any():
+            row, column = (int(place[0]) for place in np.nonzero(words < 0))
+            word = block[lines.starts[row, column] : lines.ends[row, column]]
             self.fail(
-                int(lines[row]),
-                f"{n_fields[row]} fields; a log10 probability, {self.order} words and at most a "
+                first_line + int(lines.numbers[row]), f"the word {_shown(word)} has no unigram"
+            )
+        if lines.bad >= 0:
+            self._explain(block.split(b"\n")[lines.bad], first_line + lines.bad)
+        self.parts.append((words, lines.log_probs, lines.backoffs))
+        self.n_read += len(words)
+
+    def _new_words(self, block: bytes, lines: Lines, first_line: int) -> Ints:
+        ids = np.empty((len(lines.numbers), 1), np.int32)
+        spans = zip(lines.starts[:, 0].tolist(), lines.ends[:, 0].tolist(), strict=True)
+        for row, (start, end) in enumerate(spans):
+            # SRILM can be made to write <UNK>; KenLM takes it as well.
+            word = b"<unk>" if block[start:end] == b"<UNK>" else block[start:end]
+            problem = ""
+            if word in self.vocabulary:
+                problem = "has a second unigram"
+            elif not _is_utf8(word):
+                problem = "is not UTF-8"
+            if problem:
+                line = first_line + int(lines.numbers[row])
+                self.fail(line, f"the word {_shown(word)} {problem}")
+            ids[row, 0] = self.vocabulary[word] = len(self.vocabulary)
+        return ids
+
+    def _explain(self, line: bytes, number: int) -> NoReturn:
+        """Say what is wrong with a line that could not be parsed."""
+        fields = line.translate(None, b"\r").replace(b"\t", b" ").split(b" ")
+        fields = [field for field in fields if field]
+        if len(fields) not in (self.order + 1, self.order + 2):
+            self.fail(
+                number,
+                f"{len(fields)} fields; a log10 probability, {self.order} words and at most a "
                 "back-off weight are needed",
             )
-        if len(lines):
-            self._add_rows(fields, np.cumsum(n_fields) - n_fields, n_fields, lines)
-
-    def _add_rows(
-        self,
-        fields: _Objects,
-        starts: NDArray[np.int64],
-        n_fields: NDArray[np.int64],
-        lines: NDArray[np.int64],
-    ) -> None:
-        log_probs = self._numbers(fields[starts], lines)
-        if (log_probs > 0).any():
-            row = int(np.flatnonzero(log_probs > 0)[0])
-            self.fail(int(lines[row]), f"log10 probability {log_probs[row]:g} is above 0")
-        words = np.empty((len(lines), self.order), np.int32)
-        for column in range(self.order):
-            words[:, column] = self._word_ids(fields[starts + 1 + column], lines)
-        backoffs = np.zeros(len(lines))
-        has_backoff = n_fields == self.order + 2
-        at = starts[has_backoff] + self.order + 1
-        backoffs[has_backoff] = self._numbers(fields[at], lines[has_backoff])
-        if self.highest and backoffs.any():
-            row = int(np.flatnonzero(backoffs)[0])
-            self.fail(int(lines[row]), f"a back-off weight at the highest order, {self.order}")
-        self.parts.append((words, log_probs, backoffs))
-        self.n_read += len(lines)
-
-    def _numbers(self, fields: _Objects, lines: NDArray[np.int64]) -> NDArray[np.float64]:
-        try:
-            numbers = np.fromiter(map(float, fields.tolist()), np.float64, len(fields))
-        except ValueError:
-            row = next(row for row, field in enumerate(fields) if not _is_number(field))
-            self.fail(int(lines[row]), f"{_shown(fields[row])} is no number")
-        # What float32 cannot hold is as wrong as an infinity.
-        wrong = ~(np.abs(numbers) < 1e30)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            self.fail(int(lines[row]), f"{_shown(fields[row])} is no finite number")
-        return numbers
-
-    def _word_ids(self, fields: _Objects, lines: NDArray[np.int64]) -> Ints:
-        if self.order == 1:
-            return self._new_words(fields, lines)
-        try:
-            return np.fromiter(map(self.ids.__getitem__, fields.tolist()), np.int32, len(fields))
-        except KeyError:
-            row = next(row for row, field in enumerate(fields) if field not in self.ids)
-            self.fail(int(lines[row]), f"the word {_shown(fields[row])} has no unigram")
-
-    def _new_words(self, fields: _Objects, lines: NDArray[np.int64]) -> Ints:
-        ids = np.empty(len(fields), np.int32)
-        for row, word in enumerate(fields.tolist()):
-            # SRILM can be made to write <UNK>; KenLM takes it as well.
-            word = b"<unk>" if word == b"<UNK>" else word
-            if word in self.ids:
-                self.fail(int(lines[row]), f"the word {_shown(word)} has a second unigram")
-            try:
-                word.decode()
-            except UnicodeDecodeError:
-                self.fail(int(lines[row]), f"the word {_shown(word)} is not UTF-8")
-            ids[row] = self.ids[word] = len(self.ids)
-        return ids
+        for field in (fields[0], *fields[self.order + 1 :]):
+            if not re.fullmatch(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", field):
+                self.fail(number, f"{_shown(field)} is no decimal number")
+            if abs(float(field)) >= 1e30:
+                self.fail(number, f"{_shown(field)} is out of range")
+        if float(fields[0]) > 0:
+            self.fail(number, f"the log10 probability {_shown(fields[0])} is above 0")
+        self.fail(number, f"a back-off weight at the highest order, {self.order}")
 
     def ngrams(self) -> Ngrams:
         words, log_probs, backoffs = zip(*self.parts, strict=True)
@@ -138,19 +114,10 @@ class _Section:
         )
 
 
-def _count_fields(block: bytes) -> NDArray[np.int64]:
-    """Fields of each line, if single spaces or tabs part them."""
-    text = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(text == ord("\n"))
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
-    separators = (text == ord(" ")) | (text == ord("\t"))
-    return np.add.reduceat(separators, starts, dtype=np.int64) + 1
-
-
-def _is_number(field: bytes) -> bool:
+def _is_utf8(word: bytes) -> bool:
     try:
-        float(field)
-    except ValueError:
+        word.decode()
+    except UnicodeDecodeError:
         return False
     return True
 
@@ -244,7 +211,7 @@ def read_arpa(path: PathName, *, on_progress: Progress | None = None) -> Backoff
                     on_progress(f"reading {reader.name}", reader.position(), reader.size)
             if section.n_read != count:
                 lines.fail(f"{section.n_read} {n}-grams end here, the head says {count}")
-            if count:
+            if section.parts:
                 orders.append(section.ngrams())
         if (line := lines.next_filled()) != b"\\end\\":
             lines.fail(f"{_shown(line)} where \\end\\ is needed")

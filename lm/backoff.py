@@ -63,7 +63,8 @@ class BackoffModel:
 
     Args:
         vocabulary: the word of each id; the first three are <unk>, <s> and </s>
-        orders: the n-grams of order 1, 2, ...; every word has its unigram
+        orders: the n-grams of order 1, 2, ...; every word has its unigram; empty orders, which
+            only the highest can be, are left out
 
     Raises:
         LanguageModelError: a word has no unigram or more than one, or there are no n-grams
@@ -74,7 +75,10 @@ class BackoffModel:
 
     def __post_init__(self) -> None:
         assert self.vocabulary[:3] == SPECIAL_WORDS
-        if not self.orders:
+        # A short text or pruning may leave the highest orders empty.
+        filled = tuple(ngrams for ngrams in self.orders if len(ngrams))
+        object.__setattr__(self, "orders", filled)
+        if not filled:
             raise LanguageModelError("a language model needs at least unigrams")
         listed = np.bincount(self.orders[0].words[:, 0], minlength=len(self.vocabulary))
         if (listed != 1).any():

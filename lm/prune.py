@@ -56,7 +56,7 @@ def prune_by_entropy(model: BackoffModel, threshold: float) -> BackoffModel:
         ngrams.select(mask)
         for ngrams, mask in zip(table.to_model().orders, np.split(keep, ends[:-1]), strict=True)
     ]
-    return renormalized(BackoffModel(table.vocabulary, tuple(o for o in orders if len(o))))
+    return renormalized(BackoffModel(table.vocabulary, tuple(orders)))
 
 
 def perplexity_changes(table: NgramTable) -> NDArray[np.float64]:
@@ -126,7 +126,7 @@ def restrict(
     ids = (np.cumsum(allowed) - 1).astype(np.int32)
     masks = [np.all(allowed[order.words], axis=1) for order in model.orders]
     kept = [order.select(mask) for order, mask in zip(model.orders, masks, strict=True)]
-    orders = [Ngrams(ids[k.words], k.log_probs, k.log_backoffs) for k in kept if len(k)]
+    orders = [Ngrams(ids[k.words], k.log_probs, k.log_backoffs) for k in kept]
     vocabulary = tuple(word for word, stays in zip(model.vocabulary, allowed, strict=True) if stays)
     if not renormalize:
         return BackoffModel(vocabulary, tuple(orders))

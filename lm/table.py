@@ -63,7 +63,7 @@ class NgramTable:
     def n_ngrams(self) -> tuple[int, ...]:
         """How many n-grams of order 1, 2, ... there are."""
         ends = self.automaton.arc_starts[np.cumsum(self.n_states)]
-        return tuple(int(n) for n in np.diff(ends, prepend=0) if n)
+        return tuple(int(n) for n in np.diff(ends, prepend=0))
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:

@@ -35,3 +35,31 @@ def asr_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"ASR_DATA={folder} is not a folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights: it writes short words of nonsense, fast.
+
+    Its memory is short, so that a second of context is as good as a whole recording.
+    """
+    import torch
+
+    from asr.config import parse_config
+    from asr.models.recognizer import Recognizer
+    from asr.text import CharTokenizer
+
+    size = 16
+    sizes = f"hidden_size = {size}\ninput_size = {size}\nn_layers = 2\nsubsampling_channels = 4\n"
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        config = parse_config(f"[model]\n{sizes}", source="tiny")
+        recognizer = Recognizer(config, CharTokenizer())
+        recognizer.network.output.weight.mul_(5)
+        for layer in recognizer.network.stack.layers:
+            for name, bias in layer.rnn.named_parameters():
+                if name.startswith("bias_ih"):
+                    bias[size : 2 * size] = -2  # the forget gate
+    folder = tmp_path_factory.mktemp("tiny_model")
+    recognizer.save(folder, {"wer": 1.0})
+    return folder

@@ -101,7 +101,7 @@ def test_interrupt_saves_and_resumes(tmp_path: Path) -> None:
 
 
 def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
-    options = {"epochs": 2, "dropout": 0.0, "learning_rate": 0.01}
+    options = {"epochs": 4, "dropout": 0.0, "learning_rate": 0.01}
     subprocess.run(command(tmp_path / "one", accumulate=2, **options), cwd=ROOT, check=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -126,6 +126,12 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> N
     one, two = final(tmp_path / "one"), final(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-5)
+    losses = [
+        [line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")]
+        for name in ("one", "two")
+    ]
+    assert len(losses[0]) == 5
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def test_accumulation_weighs_terms_not_batches(tmp_path: Path) -> None:

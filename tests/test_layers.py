@@ -33,9 +33,20 @@ LAYERS = (
     ),
     ("asr.fit", "asr.search"),
     ("lm",),
-    ("asr.augment", "asr.features"),
+    ("asr.augment", "asr.features", "asr.filterbank"),
     ("asr.data", "asr.decode", "asr.models"),
-    ("asr.check", "asr.chunks", "asr.evaluate", "asr.learning_curve", "asr.prepare", "asr.train", "asr.transcribe"),
+    (
+        "asr.check",
+        "asr.chunks",
+        "asr.evaluate",
+        "asr.formats",
+        "asr.learning_curve",
+        "asr.prepare",
+        "asr.recording",
+        "asr.subtitles",
+        "asr.train",
+        "asr.transcribe",
+    ),
     ("asr.__main__", "asr.cli", "asr.commands", "lm.__main__"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -131,25 +131,25 @@ def test_missing_unknown_word_scores_as_in_kenlm(tmp_path: Path) -> None:
     [
         (b"\\data\\", b"\\date\\", "model.arpa: no ARPA file"),
         (b"ngram 2=3", b"ngram 3=3", "line 5: 'ngram 3=3' where 'ngram 2='"),
-        (b"ngram 2=3", b"ngram 2=4", "line 18: 3 2-grams end here, the head says 4"),
+        (b"ngram 2=3", b"ngram 2=4", "line 19: 3 2-grams end here, the head says 4"),
         (b"ngram 2=3", b"ngram 2=99999999999999999999", "line 5: "),
         (b"ngram 2=3", b"ngram 2=0", "an order without n-grams"),
-        (b"\\2-grams:", b"\\4-grams:", r"line 15: '\\4-grams:' where \2-grams: is needed"),
+        (b"\\2-grams:", b"\\4-grams:", r"line 15: '\4-grams:' where \2-grams: is needed"),
         (b"\\3-grams:", b"\\end\\", r"where \3-grams: is needed"),
-        (b"-0.3\tA B", b"x\tA B", "line 17: 'x' is no number"),
-        (b"-0.3\tA B", b"nan\tA B", "line 17: 'nan' is no finite number"),
-        (b"-0.3\tA B", b"-inf\tA B", "line 17: '-inf' is no finite number"),
-        (b"-0.3\tA B", b"0.3\tA B", "line 17: log10 probability 0.3 is above 0"),
-        (b"-0.3\tA B\t-0.5", b"-0.3\tA B\t-1e99", "line 17: '-1e99' is no finite number"),
+        (b"-0.3\tA B", b"x\tA B", "line 17: 'x' is no decimal number"),
+        (b"-0.3\tA B", b"nan\tA B", "line 17: 'nan' is no decimal number"),
+        (b"-0.3\tA B", b"-inf\tA B", "line 17: '-inf' is no decimal number"),
+        (b"-0.3\tA B", b"0.3\tA B", "line 17: the log10 probability '0.3' is above 0"),
+        (b"-0.3\tA B\t-0.5", b"-0.3\tA B\t-1e99", "line 17: '-1e99' is out of range"),
         (b"-0.3\tA B", b"-0.3\tA C", "line 17: the word 'C' has no unigram"),
         (b"-0.3\tA B", b"-0.3\tA B C D", "line 17: 6 fields"),
         (b"-0.3\tA B\t-0.5", b"-0.3\tA", "line 17: 2 fields"),
         (b"-0.7\tB", b"-0.7\tA", "line 13: the word 'A' has a second unigram"),
-        (b"-0.7\tB", b"-0.7\t\xff", "line 13: the word '.' is not UTF-8"),
+        (b"-0.7\tB", b"-0.7\t\xff", "line 13: the word '\ufffd' is not UTF-8"),
         (b"-0.1\t<s> A B", b"-0.1\t<s> A B\t-0.1", "line 21: a back-off weight at the highest"),
         (b"<s>", b"S", "no <s>"),
-        (b"\\end\\\n", b"", r"line 22: the file ends here, before \\end\\"),
-        (b"\\end\\\n", b"\\end\\\nmore\n", r"line 24: 'more' after \\end\\"),
+        (b"\\end\\\n", b"", "line 22: the file ends here, before \\end\\"),
+        (b"\\end\\\n", b"\\end\\\nmore\n", "line 24: 'more' after \\end\\"),
         (b"-0.2\t<s> A\t-0.4\n", b"-0.2\t</s> A\t-0.4\n", "'<s> A B' is there without its context"),
         (b"-0.9\tB </s>", b"-0.9\tA B", "the 2-gram 'A B' is there twice"),
     ],
@@ -160,10 +160,7 @@ def test_errors_name_file_and_line(tmp_path: Path, old: bytes, new: bytes, messa
         NgramTable.from_model(_read(tmp_path, VALID.replace(old, new)))
     text = str(caught.value)
     assert "\n" not in text
-    # A dot in the wanted message stands for any character.
-    assert re.search(re.escape(message).replace(r"\.", "."), text.replace("\\\\", "\\")) or (
-        message.replace("\\\\", "\\") in text
-    ), text
+    assert message in text.replace("\\\\", "\\")
 
 
 def test_errors_in_files_with_blank_lines_keep_their_line(tmp_path: Path) -> None:
@@ -215,10 +212,11 @@ def test_random_damage_gives_an_error_or_a_model(
     try:
         table = NgramTable.from_model(_read(tmp_path, content))
     except LanguageModelError as error:
-        assert len(str(error).splitlines()) == 1
+        problem = str(error)
     else:
-        log_probs = table.log_probs(["A", "B", "?"])
-        assert np.isfinite(log_probs).all()
+        problem = "none"
+        assert np.isfinite(table.log_probs(["A", "B", "?"])).all()
+    assert len(problem.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", CASES)

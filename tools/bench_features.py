@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from asr.audio import SAMPLE_RATE, find, load
-from asr.features import LIBROSA, FeatureExtractor, Normalizer
+from asr.features import FeatureExtractor, Normalizer
+from asr.filterbank import LIBROSA
 from asr.torchaudio_safe import torchaudio
 
 UTTERANCE_SECONDS = 15

@@ -25,9 +25,9 @@ from asr.models.recognizer import DEFAULT_MODEL, Recognizer, find_model
 CARD = """# The English model of the package
 
 Reads English speech, letter by letter, with a {n_layers}-layer bidirectional LSTM of
-{hidden_size} units per direction trained with CTC: {parameters:.1f} million parameters, x{subsampling}
-subsampling, {n_mels} log-mel bands, {n_tokens} symbols (blank, space, apostrophe, A to Z). Weights in
-half precision, {megabytes:.1f} MB.
+{hidden_size} units per direction trained with CTC: {parameters:.1f} million parameters,
+x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols (blank, space, apostrophe,
+A to Z). Weights in half precision, {megabytes:.1f} MB.
 
 ## Data
 {hours:.2f} hours of speech, {utterances:,} utterances, {speakers} speakers:
@@ -37,8 +37,8 @@ half precision, {megabytes:.1f} MB.
 {corpora}
 
 ## Training
-{training}; {epochs:.1f} epochs ({steps:,} updates), seed {seed}; `config.toml` beside this card is the
-whole configuration.
+{training}; {epochs:.1f} epochs ({steps:,} updates), seed {seed}; `config.toml` beside this card is
+the whole configuration.
 
 ![learning curve](learning_curve.png)
 

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from asr import __version__
+from asr.audio import SAMPLE_RATE
 from asr.checkpoint import read_tensors, write_json, write_tensors
 from asr.config import Config, dump_config, load_config
 from asr.errors import CheckpointError, ConfigError
-from asr.features import FeatureExtractor, Normalizer
+from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer
 from asr.models import MODELS
 from asr.models.ctc import CtcModel, CtcOutput
 from asr.text import Tokenizer, load_tokenizer
 
 __all__ = ["DEFAULT_MODEL", "HOP_SECONDS", "Recognizer", "find_model"]
 
-HOP_SECONDS = 0.01
+HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 
 DEFAULT_MODEL = Path(__file__).parent / "default"
 """The model that the package brings."""

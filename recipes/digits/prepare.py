@@ -14,6 +14,7 @@ tuned on those.  Joined strings draw from the recordings of their own part only.
 """
 
 import argparse
+import functools
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from asr.manifest import Utterance, write_manifest
 __all__ = ["Recording", "main", "read_recordings"]
 
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-N_STRINGS = {"train": 1500, "dev": 120, "test": 300}
+N_STRINGS = {"train": 1000, "dev": 120, "test": 300}
 N_DIGITS = (3, 7)
 SILENCE_SECONDS = (0.05, 0.4)
 
@@ -129,9 +130,9 @@ def _join(recordings: Sequence[Recording], path: Path, generator: np.random.Gene
     """Write recordings with silences before, between and after them; return the seconds."""
     clips, rates = [], []
     for recording in recordings:
-        samples, rate = soundfile.read(recording.path)
+        samples, rate = _read(recording.path)
         clips.append(samples)
-        rates.append(int(rate))
+        rates.append(rate)
     rate = rates[0]
     if set(rates) != {rate}:
         raise ManifestError(
@@ -147,6 +148,12 @@ def _join(recordings: Sequence[Recording], path: Path, generator: np.random.Gene
     joined = np.concatenate(pieces)
     soundfile.write(path, joined, rate, subtype="PCM_16")
     return round(len(joined) / rate, 6)
+
+
+@functools.cache
+def _read(path: Path) -> tuple[np.ndarray, int]:
+    samples, rate = soundfile.read(path)
+    return samples, int(rate)
 
 
 def _quietest(clip: np.ndarray, n_samples: int) -> float:

@@ -2,7 +2,7 @@
 
     python recipes/librispeech/download.py FOLDER train-clean-100 dev-clean test-clean
 
-makes FOLDER/LibriSpeech/train-clean-100 and so on.  A transfer that was cut goes on where it
+makes FOLDER/train-clean-100 and so on.  A transfer that was cut goes on where it
 was, also in a later run (NAME.tar.gz.part); a subset whose folder is there is left alone.
 
 Reference: Panayotov et al. 2015, LibriSpeech; the checksums are those that
@@ -64,11 +64,11 @@ class TransferError(Exception):
 
 
 def fetch(subset: str, folder: Path, source: Source, *, keep_archive: bool = False) -> Path:
-    """Make FOLDER/LibriSpeech/SUBSET.
+    """Make FOLDER/SUBSET.
 
     Args:
         subset: such as "train-clean-100".
-        folder: receives the archive for a while, and the folder LibriSpeech.
+        folder: receives the subset, and the archive for a while.
         source: where the archive comes from.
         keep_archive: leave the archive there after it was extracted.
 
@@ -78,7 +78,7 @@ def fetch(subset: str, folder: Path, source: Source, *, keep_archive: bool = Fal
     Raises:
         AsrError: an unknown subset, a transfer that does not succeed, a damaged archive.
     """
-    target = folder / "LibriSpeech" / subset
+    target = folder / subset
     if target.is_dir():
         print(f"{target}: is there")
         return target
@@ -231,12 +231,10 @@ def _extract(archive: Path, subset: str, folder: Path) -> None:
     if not (extracted / subset).is_dir():
         shutil.rmtree(temporary)
         raise AsrError(f"{archive}: holds no LibriSpeech/{subset}; this is another archive")
-    target = folder / "LibriSpeech"
-    target.mkdir(exist_ok=True)
     for file_beside in extracted.iterdir():  # README, LICENSE, SPEAKERS: the same in each
         if file_beside.is_file():
-            file_beside.replace(target / file_beside.name)
-    (extracted / subset).replace(target / subset)
+            file_beside.replace(folder / file_beside.name)
+    (extracted / subset).replace(folder / subset)
     shutil.rmtree(temporary)
 
 
@@ -292,7 +290,7 @@ def _read_checksums(path: Path) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Fetch subsets of LibriSpeech.")
-    parser.add_argument("folder", type=Path, help="receives the folder LibriSpeech")
+    parser.add_argument("folder", type=Path, help="receives the subsets")
     parser.add_argument("subsets", metavar="SUBSET", nargs="+", help="such as train-clean-100")
     parser.add_argument(
         "--base-url",

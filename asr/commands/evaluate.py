@@ -1,0 +1,123 @@
+"""`asr evaluate`: error rates and speed of a model on manifests."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.commands.transcribe import ProgressBar, add_model_options, load_transcriber
+from asr.errors import AsrError, ConfigError
+
+if TYPE_CHECKING:
+    from asr.evaluate import Evaluation
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "error rates and speed of a model on manifests"
+
+_EPILOG = """\
+Where the model writes upper case only, references are brought to upper case without
+punctuation, numbers as words (English), before they are compared; --no-normalize leaves them as
+they are.  --normalize does so on both sides, for models that write punctuation.
+Utterances that cannot be read are named on standard error and left out, and the exit code is 2.
+
+  asr evaluate test.jsonl --model exp/best --output a.jsonl
+  asr score test.jsonl a.jsonl b.jsonl
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "manifests",
+        metavar="MANIFEST",
+        nargs="+",
+        help="JSON lines, as `asr prepare` makes them; of several, each and all are scored",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--output", metavar="FILE", help="write references and hypotheses there, as JSON lines"
+    )
+    parser.add_argument(
+        "--worst", metavar="N", type=int, default=5, help="show the N worst utterances (default 5)"
+    )
+    parser.add_argument(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        help="normalise both sides, or neither (default: references, where the model writes "
+        "upper case)",
+    )
+    parser.add_argument(
+        "--bootstrap", metavar="N", type=int, default=1000, help="resamples (default 1000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default 0)")
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate."""
+    if arguments.worst < 0:
+        raise ConfigError(f"--worst {arguments.worst}: 0 or more is needed")
+    if arguments.bootstrap < 1:
+        raise ConfigError(f"--bootstrap {arguments.bootstrap}: 1 or more is needed")
+    from asr.evaluate import evaluate, join, write_hypotheses
+    from asr.manifest import read_manifest
+
+    manifests = [read_manifest(path) for path in arguments.manifests]
+    transcriber = load_transcriber(arguments)
+    n_utterances = sum(map(len, manifests))
+    seconds = sum(utterance.duration for each in manifests for utterance in each)
+    with ProgressBar(n_utterances, lambda: seconds) as bar:
+        parts = [
+            evaluate(transcriber, each, normalized=arguments.normalize, on_progress=bar.advance)
+            for each in manifests
+        ]
+    whole = join(parts)
+    for error in whole.errors:
+        bar.write_error(error)
+    if not whole.utterances:
+        return AsrError.exit_code
+    if arguments.output:
+        write_hypotheses(Path(arguments.output), whole)
+    named = dict(zip(arguments.manifests, parts, strict=True))
+    if arguments.json:
+        result = _results(whole, arguments)
+        result["manifests"] = {name: _results(part, arguments) for name, part in named.items()}
+        json.dump(result, sys.stdout, ensure_ascii=False, indent=1)
+        print()
+    else:
+        if len(named) > 1:
+            named["all"] = whole
+        print("\n\n".join(_report(name, part, arguments) for name, part in named.items()))
+    return AsrError.exit_code if whole.errors else 0
+
+
+def _results(evaluation: "Evaluation", arguments: argparse.Namespace) -> dict[str, Any]:
+    facts = {
+        "n_failed": len(evaluation.errors),
+        "audio_seconds": round(evaluation.audio_seconds, 3),
+        "seconds": round(evaluation.seconds, 3),
+        "rtf": evaluation.rtf,
+    }
+    if not evaluation.utterances:
+        return facts
+    score = evaluation.score(n_bootstrap=arguments.bootstrap, seed=arguments.seed)
+    return {**score.to_dict(arguments.worst), **facts}
+
+
+def _report(name: str, evaluation: "Evaluation", arguments: argparse.Namespace) -> str:
+    from asr.metrics import describe
+
+    if not evaluation.utterances:
+        return f"{name}: no utterance can be read"
+    score = evaluation.score(n_bootstrap=arguments.bootstrap, seed=arguments.seed)
+    left_out = f", {len(evaluation.errors)} utterances left out" if evaluation.errors else ""
+    # Aligned errors of several manifests would hide the figures.
+    n_worst = arguments.worst if len(arguments.manifests) == 1 or name == "all" else 0
+    return (
+        f"{name}: {evaluation.audio_seconds / 60:.1f} min of audio in {evaluation.seconds:.1f} s, "
+        f"{1 / max(evaluation.rtf, 1e-9):.0f} x real time (RTF {evaluation.rtf:.4f}){left_out}\n"
+        + describe(score, n_worst)
+    )

@@ -1,0 +1,129 @@
+"""Error rates of all models, as EXP/score.json and as the table of the README.
+
+    python recipes/digits/score.py EXP seed-0 seed-1 seed-2 without-george connected
+    python recipes/digits/score.py --table EXP/score.json
+
+reads EXP/decode/MODEL.jsonl, and where it is there EXP/MODEL/seconds (of the training, and of
+its CPU time).
+"wer" in score.json is the mean of the models named seed-N.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.errors import AsrError, ConfigError
+from asr.metrics import score
+from asr.transcripts import TranscriptLine, read_transcripts
+
+__all__ = ["main", "summarize", "table"]
+
+Pair = tuple[list[TranscriptLine], list[TranscriptLine]]
+
+
+def read_pair(path: Path) -> Pair:
+    """Return the references and the hypotheses of a file of `asr evaluate --output`."""
+    return read_transcripts(path, is_reference=True), read_transcripts(path, is_reference=False)
+
+
+def figures(*pairs: Pair) -> dict[str, Any]:
+    """Return the figures of one model, or of several taken together."""
+    result = score(
+        [line.text for references, _ in pairs for line in references],
+        [line.text for _, hypotheses in pairs for line in hypotheses],
+        speakers=[line.speaker for references, _ in pairs for line in references],
+    )
+    return {
+        "wer": result.wer,
+        "interval": result.interval,
+        "interval_over": result.interval_over,
+        "n_words": result.n_words,
+        "errors": result.substitutions + result.insertions + result.deletions,
+    }
+
+
+def summarize(exp: Path, models: Sequence[str]) -> dict[str, Any]:
+    """Return what score.json holds.
+
+    Raises:
+        ConfigError: no model of the official split is among them.
+        ManifestError: a model was not decoded.
+    """
+    pairs = {name: read_pair(exp / "decode" / f"{name}.jsonl") for name in models}
+    seeds = {name: pair for name, pair in pairs.items() if name.startswith("seed-")}
+    left_out = {name: pair for name, pair in pairs.items() if name.startswith("without-")}
+    if not seeds:
+        raise ConfigError("no model named seed-N, whose mean is the result")
+    # Each seed has the same words, so that the rate of all together is the mean.
+    official = figures(*seeds.values())
+    result: dict[str, Any] = {"wer": official["wer"], "official": official}
+    if left_out:
+        result["loso"] = figures(*left_out.values())
+    result["models"] = {name: figures(pair) for name, pair in pairs.items()}
+    for name, found in result["models"].items():
+        path = exp / name / "seconds"
+        if path.exists():
+            seconds = path.read_text(encoding="utf-8").split()
+            found["training_seconds"], found["training_cpu_seconds"] = map(int, seconds)
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    models = result["models"]
+    rows = ["| test | WER | errors / words | training (CPU time) |", "|---|---|---|---|"]
+
+    def row(name: str, found: dict[str, Any]) -> str:
+        times = ""
+        if "training_seconds" in found:
+            times = f"{found['training_seconds']} s ({found['training_cpu_seconds']} s)"
+        return (
+            f"| {name} | {found['wer']:.2%} | {found['errors']:,} / {found['n_words']:,} "
+            f"| {times} |"
+        )
+
+    n_seeds = sum(name.startswith("seed-") for name in models)
+    low, high = result["official"]["interval"]
+    mean = f"**official split, mean of {n_seeds} seeds** (95 % {low:.2%} to {high:.2%})"
+    rows.append(row(mean, result["official"]))
+    rows += [row(f"official split, {n}", f) for n, f in models.items() if n.startswith("seed-")]
+    if "loso" in result:
+        low, high = result["loso"]["interval"]
+        mean = f"**speaker left out, all together** (95 % {low:.2%} to {high:.2%})"
+        rows.append(row(mean, result["loso"]))
+    for name, found in models.items():
+        if name.startswith("without-"):
+            rows.append(row(f"trained {name.replace('-', ' ')}", found))
+        elif name == "connected":
+            low, high = found["interval"]
+            rows.append(row(f"**connected digits** (95 % {low:.2%} to {high:.2%})", found))
+    return "\n".join(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line."""
+    parser = argparse.ArgumentParser(description="Error rates of all models.")
+    parser.add_argument("exp", type=Path, help="experiment folder; with --table a score.json")
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="names of the models")
+    parser.add_argument("--table", action="store_true", help="only print the table again")
+    arguments = parser.parse_args(argv)
+    if arguments.table:
+        print(table(json.loads(arguments.exp.read_text(encoding="utf-8"))))
+        return 0
+    try:
+        result = summarize(arguments.exp, arguments.models)
+    except AsrError as error:
+        print(f"score: error: {error}", file=sys.stderr)
+        return error.exit_code
+    path: Path = arguments.exp / "score.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(table(result))
+    print(f"{path}: WER {result['wer']:.2%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# LibriSpeech: from the public archives to a recogniser and its word error rate.
+#
+#   recipes/librispeech/run.sh --data DIR --exp DIR [--conf ctc_100h]
+#
+# Stages: 1 download, 2 prepare, 3 tokenizer, 4 train, 5 decode, 6 score.  Each can run again;
+# training that was stopped goes on.  The result is EXP/score.json, the model EXP/model/best.
+#
+# --data is the folder of the subsets, or the one that has (or gets) it as LibriSpeech/; the audio
+# may be .flac or another format.  What is not there is downloaded (ctc_100h: 8 GB, ctc_960h: 62 GB).
+# The configuration decides which subsets are used and which units are recognised:
+#   tiny        a smoke test: the shortest utterances of train-clean-5, a minute on a CPU
+#   small       train-clean-5 and train-clean-100-part, characters, hours on a CPU
+#   ctc_100h    train-clean-100, 500 word pieces, one GPU
+#   ctc_960h    all 960 hours, 1000 word pieces, several GPUs: --processes 8
+# Options of this recipe:
+#   --train, --dev, --test "A B"   other subsets; the WER of the first test subset is "wer"
+#   --units KIND                   characters, bpe or unigram
+#   --n-units N                    number of word pieces
+#   --processes N                  training processes, one for each GPU (default: 1)
+#   --base-url URL                 another mirror of the archives
+#   --checksums FILE               sha256sum of its archives, where it packed them anew
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
+
+extra_options=(train dev test units n-units processes base-url checksums)
+conf=ctc_100h train="" dev="" test="" units="" n_units="" processes=1 base_url="" checksums=""
+n_shortest=0
+data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
+parse_options "$@"
+
+case "$(basename "$conf" .toml)" in
+    tiny)
+        n_shortest=48
+        defaults=(train-clean-5 dev-clean-20spk test-clean-10spk characters 0)
+        ;;
+    small)
+        defaults=("train-clean-5 train-clean-100-part" "dev-clean-20spk dev-100spk"
+            test-clean-10spk characters 0)
+        ;;
+    ctc_960h)
+        defaults=("train-clean-100 train-clean-360 train-other-500" "dev-clean dev-other"
+            "test-clean test-other" bpe 1000)
+        ;;
+    *) defaults=(train-clean-100 "dev-clean dev-other" "test-clean test-other" bpe 500) ;;
+esac
+read -ra train_sets <<<"${train:-${defaults[0]}}"
+read -ra dev_sets <<<"${dev:-${defaults[1]}}"
+read -ra test_sets <<<"${test:-${defaults[2]}}"
+units="${units:-${defaults[3]}}"
+n_units="${n_units:-${defaults[4]}}"
+[[ -n $data ]] || fail "--data DIR is needed: where LibriSpeech is, or shall be downloaded to"
+[[ $units =~ ^(characters|bpe|unigram)$ ]] || fail "--units $units: characters, bpe or unigram"
+[[ $processes =~ ^[1-9][0-9]*$ ]] || fail "--processes $processes: a number from 1 is needed"
+
+# The folder of the subsets: DATA itself where one of them is there, else what is in it.
+corpus="$data/LibriSpeech"
+if [[ ! -d $corpus ]]; then
+    for subset in "${train_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}"; do
+        [[ ! -d $data/$subset ]] || corpus="$data"
+    done
+    [[ $(basename "$data") != LibriSpeech ]] || corpus="$data"
+fi
+
+# manifests SUBSET...: put their paths into the array $files.
+manifests() {
+    files=()
+    local subset
+    for subset in "$@"; do
+        files+=("$exp/manifests/$subset.jsonl")
+    done
+}
+
+download() {
+    "$python" "$recipe/download.py" "$corpus" "${train_sets[@]}" "${dev_sets[@]}" \
+        "${test_sets[@]}" ${base_url:+--base-url "$base_url"} ${checksums:+--checksums "$checksums"}
+}
+
+prepare() {
+    "$python" "$recipe/prepare.py" "$corpus" "$exp/manifests" --train "${train_sets[@]}" \
+        --dev "${dev_sets[@]}" --test "${test_sets[@]}" --n-shortest "$n_shortest"
+}
+
+tokenizer() {
+    if [[ $units == characters ]]; then
+        echo "characters need no training"
+        return
+    fi
+    manifests "${train_sets[@]}"
+    asr prepare --tokenizer "$units" --size "$n_units" "${files[@]}" --output "$exp/tokenizer"
+}
+
+train() {
+    local settings
+    manifests "${train_sets[@]}"
+    settings=(--set "data.train=$(toml_list "${files[@]}")")
+    manifests "${dev_sets[@]}"
+    settings+=(--set "data.dev=$(toml_list "${files[@]}")")
+    if [[ $units != characters ]]; then
+        settings+=(--set tokenizer.kind=folder --set "tokenizer.folder=$exp/tokenizer")
+    fi
+    settings+=(${overrides[@]+"${overrides[@]}"})
+    if ((processes > 1)); then
+        "$python" -m torch.distributed.run --standalone --nproc-per-node "$processes" \
+            -m asr train "$conf" --exp "$exp/model" "${settings[@]}"
+    else
+        asr train "$conf" --exp "$exp/model" "${settings[@]}"
+    fi
+}
+
+decode() {
+    local subset
+    mkdir -p "$exp/decode"
+    for subset in "${dev_sets[@]}" "${test_sets[@]}"; do
+        asr evaluate "$exp/manifests/$subset.jsonl" --model "$exp/model" --worst 3 \
+            --output "$exp/decode/$subset.jsonl"
+    done
+}
+
+score() {
+    "$python" "$recipe/score.py" "$exp" "${test_sets[@]}" "${dev_sets[@]}"
+}
+
+run_stages download prepare tokenizer train decode score

@@ -1,0 +1,364 @@
+"""recipes/librispeech: the download from a server of our own, and the whole recipe on real data."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.manifest import read_manifest
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "librispeech"
+SUBSETS = ("train-clean-100", "dev-clean", "test-clean")
+
+
+class Archives(ThreadingHTTPServer):
+    """Serves archives, and misbehaves as often as it is told to."""
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files = files
+        self.requests: list[tuple[str, str | None]] = []
+        self.has_ranges = True
+        self.n_cut = 0
+        self.n_corrupt = 0
+        self.n_busy = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Archives
+
+    def do_GET(self) -> None:
+        server, name, wanted = self.server, self.path.lstrip("/"), self.headers["Range"]
+        server.requests.append((name, wanted))
+        if server.n_busy:
+            server.n_busy -= 1
+            return self.send_error(503)
+        if name not in server.files:
+            return self.send_error(404)
+        whole = server.files[name]
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if not server.has_ranges:
+            start = 0
+        if start >= len(whole):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(whole)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        self.send_header("Content-Length", str(len(whole) - start))
+        self.end_headers()
+        body = bytearray(whole[start:])
+        if server.n_corrupt:
+            server.n_corrupt -= 1
+            body[len(body) // 4] ^= 1
+        if server.n_cut:
+            server.n_cut -= 1
+            body = body[: len(body) // 2]
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def audio_files(subset: str) -> dict[str, bytes]:
+    """Two utterances of one speaker, in the layout of LibriSpeech."""
+    speaker = 100 + SUBSETS.index(subset)
+    random = np.random.default_rng(speaker)
+    files, lines = {}, []
+    for number in range(2):
+        name = f"{speaker}-7-{number:04}"
+        tone = 0.3 * np.sin(np.arange(16_000 + 800 * number) * random.uniform(0.05, 0.3))
+        file = io.BytesIO()
+        samples = tone + 0.01 * random.standard_normal(len(tone))
+        soundfile.write(file, samples, 16_000, format="FLAC", subtype="PCM_16")
+        files[f"LibriSpeech/{subset}/{speaker}/7/{name}.flac"] = file.getvalue()
+        lines.append(f"{name} A TONE\n")
+    files[f"LibriSpeech/{subset}/{speaker}/7/{speaker}-7.trans.txt"] = "".join(lines).encode()
+    files["LibriSpeech/LICENSE.TXT"] = b"CC BY 4.0\n"
+    return files
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def contents() -> dict[str, dict[str, bytes]]:
+    return {subset: audio_files(subset) for subset in SUBSETS}
+
+
+@pytest.fixture
+def server(contents: dict[str, dict[str, bytes]]) -> Iterator[Archives]:
+    files = {f"{subset}.tar.gz": pack(found) for subset, found in contents.items()}
+    with Archives(files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def sums(server: Archives, folder: Path) -> Path:
+    path = folder / "SHA256SUMS"
+    lines = [f"{hashlib.sha256(d).hexdigest()}  {name}\n" for name, d in server.files.items()]
+    path.write_text("".join(lines))
+    return path
+
+
+def run(*command: object) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    arguments = [str(part) for part in command]
+    return subprocess.run(
+        arguments, env=environment, capture_output=True, text=True, timeout=250, check=False
+    )
+
+
+def download(server: Archives, folder: Path, *subsets: str) -> "subprocess.CompletedProcess[str]":
+    checksums = sums(server, folder.parent)
+    program = [sys.executable, RECIPE / "download.py", folder, *subsets]
+    return run(*program, "--base-url", server.url, "--checksums", checksums)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {f"LibriSpeech/{path.relative_to(folder)}": path.read_bytes() for path in paths}
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", *parts: str) -> None:
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: " in last
+    assert all(part in last for part in parts), last
+
+
+def test_several_subsets(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    folder = tmp_path / "corpus"
+    done = download(server, folder, "dev-clean", "test-clean")
+    assert done.returncode == 0, done.stderr
+    assert files_below(folder) == contents["dev-clean"] | contents["test-clean"]
+    assert server.requests == [("dev-clean.tar.gz", None), ("test-clean.tar.gz", None)]
+
+    again = download(server, folder, "dev-clean", "test-clean")
+    assert again.returncode == 0
+    assert len(server.requests) == 2  # what is there is not asked for
+
+
+def test_a_cut_transfer_goes_on_where_it_was(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    server.n_cut = 1
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert files_below(tmp_path / "corpus") == contents["dev-clean"]
+    half = len(server.files["dev-clean.tar.gz"]) // 2
+    assert server.requests == [
+        ("dev-clean.tar.gz", None),
+        ("dev-clean.tar.gz", f"bytes={half}-"),
+    ]
+
+
+def test_a_cut_transfer_starts_again_on_a_server_without_ranges(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    server.n_cut, server.has_ranges = 1, False
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert files_below(tmp_path / "corpus") == contents["dev-clean"]
+
+
+def test_a_corrupted_transfer_is_repeated_from_nothing(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    server.n_corrupt = 1
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert "wrong checksum" in done.stderr
+    assert files_below(tmp_path / "corpus") == contents["dev-clean"]
+    assert server.requests == [("dev-clean.tar.gz", None)] * 2
+
+
+def test_cut_and_corrupted_in_one_run(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    server.n_cut = server.n_corrupt = 1
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert files_below(tmp_path / "corpus") == contents["dev-clean"]
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_is_always_wrong_is_one_clear_error(server: Archives, tmp_path: Path) -> None:
+    server.n_corrupt = 1_000
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert_refused(done, "dev-clean.tar.gz", "checksum", "--base-url")
+    assert len(server.requests) == 2
+    assert files_below(tmp_path / "corpus") == {}
+
+
+@pytest.mark.parametrize("fraction", [0.3, 1.0], ids=["in the middle", "before the check"])
+def test_a_run_that_was_killed_goes_on(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]], fraction: float
+) -> None:
+    folder = tmp_path / "corpus"
+    whole = server.files["dev-clean.tar.gz"]
+    there = int(fraction * len(whole))
+    folder.mkdir()
+    (folder / "dev-clean.tar.gz.part").write_bytes(whole[:there])
+    (folder / ".dev-clean.extracting" / "LibriSpeech").mkdir(parents=True)
+    done = download(server, folder, "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert server.requests == [("dev-clean.tar.gz", f"bytes={there}-")]
+    assert files_below(folder) == contents["dev-clean"]
+
+
+def test_a_part_longer_than_the_archive_is_thrown_away(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "dev-clean.tar.gz.part").write_bytes(server.files["dev-clean.tar.gz"] + b"more")
+    done = download(server, folder, "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert files_below(folder) == contents["dev-clean"]
+
+
+def test_a_busy_server_is_asked_again(server: Archives, tmp_path: Path) -> None:
+    server.n_busy = 1
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == 2
+
+
+def test_what_the_server_does_not_have(server: Archives, tmp_path: Path) -> None:
+    checksums = sums(server, tmp_path)
+    server.files.clear()
+    done = run(
+        *(sys.executable, RECIPE / "download.py", tmp_path / "corpus", "dev-clean"),
+        *("--base-url", server.url, "--checksums", checksums),
+    )
+    assert_refused(done, "dev-clean.tar.gz", "404")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "LibriSpeech/../../evil.txt"])
+def test_an_archive_that_writes_elsewhere_is_refused(
+    server: Archives, tmp_path: Path, name: str
+) -> None:
+    server.files["dev-clean.tar.gz"] = pack({name: b"evil"})
+    folder = tmp_path / "deep" / "corpus"
+    folder.parent.mkdir()
+    done = download(server, folder, "dev-clean")
+    assert_refused(done, "dev-clean.tar.gz")
+    assert not (folder / "dev-clean").exists()
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_another_archive_is_refused(
+    server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
+) -> None:
+    server.files["dev-clean.tar.gz"] = pack(contents["test-clean"])
+    done = download(server, tmp_path / "corpus", "dev-clean")
+    assert_refused(done, "dev-clean.tar.gz", "LibriSpeech/dev-clean")
+
+
+def test_the_official_archives_have_checksums(tmp_path: Path) -> None:
+    done = run(sys.executable, RECIPE / "download.py", tmp_path, "dev-cleen")
+    official = ["dev-clean", "dev-other", "test-clean", "test-other"]
+    official += ["train-clean-100", "train-clean-360", "train-other-500"]
+    assert_refused(done, "dev-cleen", *official)
+
+
+def test_stages_download_and_prepare(server: Archives, tmp_path: Path) -> None:
+    command = [RECIPE / "run.sh", "--data", tmp_path / "data", "--exp", tmp_path / "exp"]
+    command += ["--dev", "dev-clean", "--test", "test-clean", "--stop-stage", "prepare"]
+    command += ["--base-url", server.url, "--checksums", sums(server, tmp_path)]
+    server.n_cut = 1
+    done = run("bash", *command)
+    assert done.returncode == 0, done.stderr
+    assert "== stage 1 of 6: download" in done.stdout
+    assert re.search(r"== stage 2 of 6: prepare done in \d+ s", done.stdout)
+    for subset in SUBSETS:
+        utterances = read_manifest(tmp_path / "exp" / "manifests" / f"{subset}.jsonl")
+        assert [u.duration for u in utterances] == [1.0, 1.05]
+        assert {u.text for u in utterances} == {"A TONE"}
+    n_requests = len(server.requests)
+    again = run("bash", *command)
+    assert again.returncode == 0, again.stderr
+    assert len(server.requests) == n_requests
+
+
+def test_training_and_test_speakers_must_be_apart(server: Archives, tmp_path: Path) -> None:
+    corpus = tmp_path / "LibriSpeech"
+    assert download(server, corpus, "train-clean-100", "dev-clean").returncode == 0
+    program = [sys.executable, RECIPE / "prepare.py", corpus, tmp_path, "--train", "dev-clean"]
+    done = run(*program, "--dev", "train-clean-100", "--test", "dev-clean")
+    assert_refused(done, "dev-clean", "101")
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--processes", "none"], "--processes none"),
+        (["--units", "syllables"], "--units syllables"),
+        (["--conf", "huge"], "--conf huge"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
+    done = run("bash", RECIPE / "run.sh", "--data", tmp_path, "--exp", tmp_path, *options)
+    assert_refused(done, part)
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.recipe
+def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
+    command = [RECIPE / "run.sh", "--data", asr_data / "LibriSpeech", "--exp", tmp_path]
+    command += ["--conf", "tiny"]
+    done = run("bash", *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    score = json.loads((tmp_path / "score.json").read_text())
+    assert score["subset"] == "test-clean-10spk"
+    assert score["wer"] == score["subsets"]["test-clean-10spk"]["wer"] > 0
+    assert score["subsets"]["dev-clean-20spk"]["n_utterances"] == 48
+    lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
+    losses = [line["dev_loss"] for line in map(json.loads, lines) if line["kind"] == "dev"]
+    assert losses[-1] < 0.8 * losses[0]
+
+    (tmp_path / "score.json").unlink()
+    again = run("bash", *command, "--stage", "score")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "score.json").read_text()) == score
