@@ -65,13 +65,11 @@ class Batch:
         return f"{len(self.ids)} utterances: {shown}{', ...' if len(self.ids) > 8 else ''}"
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device."""
+        """Return the batch on a device; lengths stay on the CPU, where no kernel waits for them."""
         return replace(
             self,
             features=self.features.to(device, non_blocking=True),
-            feature_lengths=self.feature_lengths.to(device, non_blocking=True),
             tokens=self.tokens.to(device, non_blocking=True),
-            token_lengths=self.token_lengths.to(device, non_blocking=True),
         )
 
 

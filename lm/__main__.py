@@ -1,4 +1,4 @@
-"""The command `python -m lm`: train, score, measure, convert and prune n-gram models."""
+"""The command `python -m lm`: train, score, measure, convert and prune language models."""
 
 import argparse
 import logging
@@ -15,6 +15,7 @@ INTERRUPTED = 128 + 2  # what a shell reports after SIGINT
 BROKEN_PIPE = 128 + 13  # what a shell reports after SIGPIPE
 
 _MODEL_HELP = "n-gram table, ARPA file (plain, gzip, xz) or KenLM binary"
+_ANY_MODEL_HELP = f"{_MODEL_HELP}; or the folder of a neural model"
 _OUTPUT_HELP = "file to write: .arpa, .arpa.gz, .arpa.xz, or .ngram for a table"
 
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m lm", description="N-gram language models.")
+    parser = _Parser(prog="python -m lm", description="Language models.")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(_add(commands, "train", "estimate a model from text"))
@@ -83,11 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_quantize(prune)
     generate = _add(commands, "generate", "draw sentences from a model")
-    generate.add_argument("model", help=_MODEL_HELP)
+    generate.add_argument("model", help=_ANY_MODEL_HELP)
     generate.add_argument("-n", "--sentences", type=int, default=10, help="how many (10)")
     generate.add_argument("--seed", type=int, default=0, help="of the random numbers (0)")
     generate.add_argument("--prefix", default="", help="words that every sentence starts with")
-    generate.add_argument("--max-words", type=int, default=100, help="length at most (100)")
+    generate.add_argument(
+        "--max-words", type=int, default=100, help="length at most, in the model's units (100)"
+    )
     generate.add_argument("--temperature", type=float, default=1.0, help="below 1: likelier text")
     return parser
 
@@ -104,7 +107,15 @@ def _add(
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="+", help="a sentence a line; plain, gzip, xz; - for stdin")
-    parser.add_argument("-o", "--output", required=True, help=_OUTPUT_HELP)
+    parser.add_argument(
+        "-o", "--output", required=True, help=f"{_OUTPUT_HELP}; for a neural model a folder"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("ngram", "lstm", "nplm"),
+        default="ngram",
+        help="n-gram model (default), recurrent model, or the feed-forward one of Bengio et al.",
+    )
     parser.add_argument("--order", type=int, default=3, help="length of the n-grams (3)")
     parser.add_argument(
         "--estimator",
@@ -140,10 +151,24 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", default="50%", help="for lmplz (50%%)")
     _add_units(parser)
     _add_quantize(parser)
+    neural = parser.add_argument_group("neural models, which take units and vocabulary from above")
+    neural.add_argument("--config", metavar="FILE.toml", help="see recipes/*/conf for examples")
+    neural.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="A.B=C",
+        action="append",
+        default=[],
+        help="override a value, as --set model.hidden_size=650; may be repeated",
+    )
+    neural.add_argument(
+        "--dev", nargs="+", metavar="FILE", help="held-out text (default: some of the lines)"
+    )
+    neural.add_argument("--pieces", type=int, metavar="N", help="word pieces, learned from text")
 
 
 def _add_model_and_text(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help=_MODEL_HELP)
+    parser.add_argument("model", help=_ANY_MODEL_HELP)
     parser.add_argument("text", nargs="*", default=["-"], help="a sentence a line (stdin)")
     _add_units(parser)
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +115,13 @@ def _read_model(path: str, progress: Progress) -> BackoffModel:
 
 def train(arguments: argparse.Namespace) -> None:
     """Estimate a model from text and write it."""
+    if arguments.kind != "ngram":
+        from lm.neural_commands import train_neural
+
+        train_neural(arguments)
+        return
+    if arguments.config or arguments.overrides or arguments.dev or arguments.pieces:
+        raise ConfigError("--config, --set, --dev and --pieces are for --kind lstm and nplm")
     _check_output(arguments.output, arguments.quantize)
     with _progress() as progress:
         if arguments.engine == "lmplz":
@@ -197,6 +205,11 @@ def _sentences(arguments: argparse.Namespace, model: LanguageModel) -> Iterator[
 
 def score(arguments: argparse.Namespace) -> None:
     """Print the log-probability of each line."""
+    if os.path.isdir(arguments.model):
+        from lm import neural_commands
+
+        neural_commands.score(arguments)
+        return
     model = load_language_model(arguments.model)
     for words in _sentences(arguments, model):
         log_probs = model.log_probs(words)
@@ -209,6 +222,11 @@ def score(arguments: argparse.Namespace) -> None:
 
 def perplexity(arguments: argparse.Namespace) -> None:
     """Print perplexities and the rate of unknown words of texts."""
+    if os.path.isdir(arguments.model):
+        from lm import neural_commands
+
+        neural_commands.perplexity(arguments)
+        return
     model = load_language_model(arguments.model)
     measured = measure_perplexity(model, _sentences(arguments, model))
     print(_as_json(measured) if arguments.json else _as_text(measured))
@@ -270,6 +288,11 @@ def prune(arguments: argparse.Namespace) -> None:
 
 def generate(arguments: argparse.Namespace) -> None:
     """Print sentences drawn from a model."""
+    if os.path.isdir(arguments.model):
+        from lm import neural_commands
+
+        neural_commands.generate(arguments)
+        return
     with _progress() as progress:
         table = _table(arguments.model, progress)
     characters = table.word_id(SPACE) != 0

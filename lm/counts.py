@@ -89,8 +89,8 @@ def count_ngrams(corpus: Corpus, order: int) -> Counts:
     """Count the n-grams of the orders 1 to `order`, sentence ends included.
 
     The n-grams of the highest order, one at each token, are sorted by last word first; those of
-    the lower orders are then runs of neighbours.  Estimation from these counts
-    peaks at some 60 bytes a token at order 3, 130 at order 5.
+    the lower orders are then runs of neighbours.  Memory peaks, with `estimate`, at some 60 bytes
+    a token at order 3 and 130 at order 5.
 
     Raises:
         LanguageModelError: order < 1

@@ -6,10 +6,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from asr.errors import AsrError, DependencyError, LanguageModelError
+from asr.errors import DependencyError, LanguageModelError
 from lm.compressed import PathName, write_compressed
 from lm.corpus import Progress, Split, read_blocks
 from lm.kneser_ney import Smoothing
@@ -80,7 +81,7 @@ def train_with_lmplz(
 
 
 def _run(command: list[str], blocks: Iterable[bytes], output: IO[bytes], log: IO[bytes]) -> None:
-    problems: list[AsrError] = []
+    problems: list[BaseException] = []
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
     ) as process:
@@ -90,14 +91,13 @@ def _run(command: list[str], blocks: Iterable[bytes], output: IO[bytes], log: IO
 
         def feed() -> None:
             try:
-                for block in blocks:
-                    text.write(block)
-                text.close()
-            except AsrError as problem:
+                # Where lmplz ends early the pipe breaks; its log says why.
+                with suppress(BrokenPipeError), text:
+                    for block in blocks:
+                        text.write(block)
+            except BaseException as problem:
                 problems.append(problem)
                 process.kill()
-            except BrokenPipeError:
-                pass  # it ended early and says why
 
         feeder = threading.Thread(target=feed)
         feeder.start()

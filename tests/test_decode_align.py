@@ -253,7 +253,7 @@ def test_command_on_real_speech(
     starts = {word["text"]: word["start"] for word in heard["words"]}
     once = [w for w in text.split() if text.split().count(w) == 1 and w in starts]
     aligned = {word["text"].upper().rstrip("."): word["start"] for word in words}
-    assert len(once) > 2
+    assert once
     assert np.median([abs(aligned[word] - starts[word]) for word in once]) < 0.1
 
 

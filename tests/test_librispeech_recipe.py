@@ -354,9 +354,10 @@ def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     assert score["subset"] == "test-clean-10spk"
     assert score["wer"] == score["subsets"]["test-clean-10spk"]["wer"] > 0
     assert score["subsets"]["dev-clean-20spk"]["n_utterances"] == 48
+    assert score["subsets"]["test-clean-10spk"]["cer"] < 1  # some letters are right
     lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
-    losses = [line["dev_loss"] for line in map(json.loads, lines) if line["kind"] == "dev"]
-    assert losses[-1] < 0.8 * losses[0]
+    losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]
+    assert losses[-1] < 0.5 * losses[0]
 
     (tmp_path / "score.json").unlink()
     again = run("bash", *command, "--stage", "score")

@@ -8,16 +8,16 @@ likeliest word by the unigrams, and the part of a hotword's bonus that its begin
 It is part of no final score.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asr.decode.beam_arrays import Prefixes
+from asr.decode.beam_arrays import Records
 from asr.decode.hotwords import Hotwords
 from asr.decode.lexicon_trie import ROOT, Trie, find_node
+from asr.decode.spelling import Spelling
 from lm.automaton import Automaton, compiled, lookup
-from lm.backoff import Ints
 
 __all__ = [
     "NO_MODEL",
@@ -29,9 +29,10 @@ __all__ = [
     "Word",
     "added_score",
     "complete_word",
-    "expected",
+    "expected_word",
     "extend",
     "finish",
+    "make_tokens",
 ]
 
 # The units of a language model.
@@ -39,9 +40,6 @@ NO_MODEL, WORDS, TOKENS = 0, 1, 2
 
 # Where a word is that is no beginning of a word in the lexicon.
 UNKNOWN_NODE = -1
-
-_Booleans = NDArray[np.bool_]
-_Doubles = NDArray[np.float64]
 
 
 class Fusion(NamedTuple):
@@ -51,16 +49,12 @@ class Fusion(NamedTuple):
         trie: the lexicon
         automaton: the n-gram model
         hotwords: the hotwords
-        starts: (V,) whether a token starts a word
-        has_text: (V,) whether a token adds text to a word
-        root_nodes: (V,) the node after a token that starts a word, UNKNOWN_NODE where no word
-            starts so
-        token_ids: (V,) the n-gram model's id of each token, if it is a model of tokens
+        tokens: (V,) records, see `make_tokens`
         alpha: weight of the n-gram model
         beta: score of a word
         gamma: weight of the neural model
         unknown_score: score of a word outside the lexicon
-        unknown_look_ahead: what the n-gram model expects to give such a word
+        unknown_expected: what such a word is expected to add
         closed: whether there are no such words
         ngram_units: NO_MODEL, WORDS or TOKENS
         neural_units: NO_MODEL or TOKENS
@@ -71,15 +65,12 @@ class Fusion(NamedTuple):
     trie: Trie
     automaton: Automaton
     hotwords: Hotwords
-    starts: _Booleans
-    has_text: _Booleans
-    root_nodes: Ints
-    token_ids: Ints
+    tokens: Records
     alpha: float
     beta: float
     gamma: float
     unknown_score: float
-    unknown_look_ahead: float
+    unknown_expected: float
     closed: bool
     ngram_units: int
     neural_units: int
@@ -115,9 +106,10 @@ def complete_word(fusion: Fusion, node: int, state: int) -> Word:
     """Complete the word that is being spelled, with the n-gram model's score of words."""
     if node == ROOT:
         return Word(True, 0, 0.0, state)
+    trie = fusion.trie
     word_id, n_unknown = 0, 1
-    if node >= 0 and fusion.trie.word_starts[node] < fusion.trie.word_starts[node + 1]:
-        word_id, n_unknown = fusion.trie.word_ids[fusion.trie.word_starts[node]], 0
+    if node >= 0 and trie.word_starts[node] < trie.word_starts[node + 1]:
+        word_id, n_unknown = trie.word_ids[trie.word_starts[node]], 0
     if n_unknown and fusion.closed:
         return Word(False, 0, 0.0, state)
     log_prob = 0.0
@@ -127,15 +119,14 @@ def complete_word(fusion: Fusion, node: int, state: int) -> Word:
 
 
 @compiled
-def expected(fusion: Fusion, node: int, hotword_state: int) -> float:
-    """What is foreseen of the word and the hotword that are being spelled."""
-    score = fusion.hotwords.expected[hotword_state]
+def expected_word(fusion: Fusion, node: int) -> float:
+    """What is foreseen of the word that is being spelled."""
     if node == ROOT:
-        return score
-    word_score = -np.inf if fusion.closed else fusion.unknown_look_ahead
+        return 0.0
+    score = -np.inf if fusion.closed else fusion.unknown_expected
     if node > ROOT:
-        word_score = max(word_score, fusion.alpha * fusion.trie.look_ahead[node])
-    return score + word_score
+        score = max(score, fusion.alpha * fusion.trie.look_ahead[node])
+    return score
 
 
 @compiled
@@ -159,13 +150,13 @@ def added_score(
 
 @compiled
 def extend(
-    fusion: Fusion, prefixes: Prefixes, prefix: int, token: int, word: Word, neural: float
+    fusion: Fusion, prefixes: Records, prefix: int, token: int, word: Word, neural: float
 ) -> Extension:
     """Append a token to a prefix.
 
     Args:
         fusion: what scores
-        prefixes: the prefixes
+        prefixes: all prefixes
         prefix: row of the prefix
         token: the token, not the blank
         word: the prefix's last word complete, if the token starts a word
@@ -174,58 +165,79 @@ def extend(
     Returns:
         The longer prefix; its `added` is -inf if there may be none.
     """
-    node, state = prefixes.node[prefix], prefixes.state[prefix]
-    ngram, n_unknown = prefixes.ngram[prefix], prefixes.n_unknown[prefix]
-    n_words = prefixes.n_words[prefix]
-    hotword_state = prefixes.hotword_state[prefix]
-    hotword_score = prefixes.hotword_score[prefix]
+    old = prefixes[prefix]
+    this = fusion.tokens[token]
+    node, state, ngram = old["node"], old["state"], old["ngram"]
+    n_words, n_unknown = old["n_words"], old["n_unknown"]
+    hotword_state, hotword_score = old["hotword_state"], old["hotword_score"]
     possible = True
-    if fusion.starts[token]:
+    if this["starts"]:
         possible = word.possible
-        ngram, state = ngram + word.log_prob, word.state
+        ngram += word.log_prob
+        state = word.state
         n_unknown += word.n_unknown
-        n_words += fusion.has_text[token]
+        n_words += this["has_text"]
         hotword_score += fusion.hotwords.complete[hotword_state]
-        node = fusion.root_nodes[token]
+        node = this["root_node"]
     else:
         n_words += node == ROOT
         node = find_node(fusion.trie, node, token) if node >= 0 else UNKNOWN_NODE
     hotword_state = fusion.hotwords.following[hotword_state, token]
     if fusion.ngram_units == TOKENS:
-        log_prob, state = lookup(fusion.automaton, state, fusion.token_ids[token])
+        log_prob, state = lookup(fusion.automaton, state, this["id"])
         ngram += log_prob
-    neural += prefixes.neural[prefix]
+    neural += old["neural"]
     added = -np.inf
     if possible and (node >= 0 or not fusion.closed):
         added = added_score(fusion, ngram, neural, n_words, n_unknown, hotword_score)
-        added += expected(fusion, node, hotword_state)
+        added += expected_word(fusion, node) + fusion.hotwords.expected[hotword_state]
     return Extension(
         node, state, n_words, n_unknown, hotword_state, ngram, neural, hotword_score, added
     )
 
 
 @compiled
-def finish(fusion: Fusion, prefixes: Prefixes, prefix: int, neural: float) -> Extension:
+def finish(fusion: Fusion, prefixes: Records, prefix: int, neural: float) -> Extension:
     """End a prefix with </s>; `added` is -inf if it may not end, and expects nothing.
 
     Args:
         fusion: what scores
-        prefixes: the prefixes
+        prefixes: all prefixes
         prefix: row of the prefix
         neural: the neural model's log-probability of the end
     """
-    word = complete_word(fusion, prefixes.node[prefix], prefixes.state[prefix])
-    ngram = prefixes.ngram[prefix] + word.log_prob
+    old = prefixes[prefix]
+    word = complete_word(fusion, old["node"], old["state"])
+    ngram = old["ngram"] + word.log_prob
     if fusion.ngram_units != NO_MODEL:
         ngram += fusion.automaton.final_log_probs[word.state]
-    neural += prefixes.neural[prefix]
-    n_words = prefixes.n_words[prefix]
-    n_unknown = prefixes.n_unknown[prefix] + word.n_unknown
-    hotword_state = prefixes.hotword_state[prefix]
-    hotword_score = prefixes.hotword_score[prefix] + fusion.hotwords.complete[hotword_state]
+    neural += old["neural"]
+    n_unknown = old["n_unknown"] + word.n_unknown
+    hotword_score = old["hotword_score"] + fusion.hotwords.complete[old["hotword_state"]]
     added = -np.inf
     if word.possible:
-        added = added_score(fusion, ngram, neural, n_words, n_unknown, hotword_score)
+        added = added_score(fusion, ngram, neural, old["n_words"], n_unknown, hotword_score)
     return Extension(
-        ROOT, word.state, n_words, n_unknown, 0, ngram, neural, hotword_score, added
+        ROOT, word.state, old["n_words"], n_unknown, 0, ngram, neural, hotword_score, added
     )
+
+
+def make_tokens(spelling: Spelling, trie: Trie, ids: Sequence[int]) -> Records:
+    """The table of tokens.
+
+    Args:
+        spelling: how tokens spell words
+        trie: the lexicon
+        ids: the n-gram model's id of each token, if it is a model of tokens
+    """
+    fields = [("starts", "i4"), ("has_text", "i4"), ("root_node", "i4"), ("id", "i4")]
+    tokens = np.zeros(len(ids), fields)
+    tokens["starts"] = spelling.starts
+    tokens["has_text"] = [bool(text) for text in spelling.texts]
+    tokens["id"] = ids
+    # Where a token that starts a word leads: tokens without text stay between words.
+    tokens["root_node"] = [
+        find_node(trie, ROOT, token) if text else ROOT for token, text in enumerate(spelling.texts)
+    ]
+    tokens.setflags(write=False)
+    return tokens

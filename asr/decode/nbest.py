@@ -3,17 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asr.decode.beam_arrays import N_ACTIVE, Beam, Prefixes
+from asr.decode.beam_arrays import Beam, Doubles, Records
 from asr.decode.fusion import NO_MODEL, Fusion, finish
 from asr.decode.selection import sort_descending
 from lm.automaton import compiled
 from lm.backoff import Ints
 
 __all__ = ["NBest", "read_nbest"]
-
-_Doubles = NDArray[np.float64]
 
 
 class NBest(NamedTuple):
@@ -31,15 +28,15 @@ class NBest(NamedTuple):
 
     tokens: Ints
     starts: Ints
-    scores: _Doubles
-    acoustic: _Doubles
-    ngram: _Doubles
-    neural: _Doubles
-    bonus: _Doubles
+    scores: Doubles
+    acoustic: Doubles
+    ngram: Doubles
+    neural: Doubles
+    bonus: Doubles
 
 
 @compiled
-def read_nbest(fusion: Fusion, prefixes: Prefixes, beam: Beam, n_best: int) -> NBest:
+def read_nbest(fusion: Fusion, prefixes: Records, beam: Beam, n_best: int) -> NBest:
     """End the beam's prefixes; those that may not end are left out.
 
     Args:
@@ -48,16 +45,19 @@ def read_nbest(fusion: Fusion, prefixes: Prefixes, beam: Beam, n_best: int) -> N
         beam: the beam after the last frame, its neural rows known
         n_best: how many hypotheses at most
     """
-    n_active = beam.counts[N_ACTIVE]
+    status, active, slots = beam.status[0], beam.active, beam.slots
+    n_active = status["n_active"]
     table = np.empty((5, n_active), np.float64)
-    slots = np.empty(n_active, np.int32)
+    last = np.empty(n_active, np.int32)
     n_found = 0
     for position in range(n_active):
-        slot = beam.active[position]
-        neural = beam.neural[slot, 0] if fusion.neural_units != NO_MODEL else 0.0
-        end = finish(fusion, prefixes, beam.prefix[slot], neural)
+        slot = slots[active[position]]
+        neural = 0.0
+        if fusion.neural_units != NO_MODEL:
+            neural = beam.neural[active[position], 0]
+        end = finish(fusion, prefixes, slot["prefix"], neural)
         if end.added > -np.inf:
-            acoustic = beam.total[slot] + beam.offset[0]
+            acoustic = slot["total"] + status["offset"]
             table[0, n_found] = acoustic + end.added
             table[1, n_found] = acoustic
             table[2, n_found] = end.ngram
@@ -67,26 +67,26 @@ def read_nbest(fusion: Fusion, prefixes: Prefixes, beam: Beam, n_best: int) -> N
                 + fusion.unknown_score * end.n_unknown
                 + end.hotword_score
             )
-            slots[n_found] = slot
+            last[n_found] = slot["prefix"]
             n_found += 1
     order = np.arange(n_found).astype(np.int32)
-    sort_descending(order, n_found, table[0])
+    sort_descending(order, 0, n_found, table[0])
     order = order[:n_best]
     starts = np.zeros(len(order) + 1, np.int32)
     for index in range(len(order)):
         length = 0
-        prefix = beam.prefix[slots[order[index]]]
+        prefix = last[order[index]]
         while prefix > 0:
             length += 1
-            prefix = prefixes.parent[prefix]
+            prefix = prefixes[prefix]["parent"]
         starts[index + 1] = starts[index] + length
     tokens = np.empty(starts[-1], np.int32)
     for index in range(len(order)):
-        end_at = starts[index + 1]
-        prefix = beam.prefix[slots[order[index]]]
+        position = starts[index + 1]
+        prefix = last[order[index]]
         while prefix > 0:
-            end_at -= 1
-            tokens[end_at] = prefixes.token[prefix]
-            prefix = prefixes.parent[prefix]
+            position -= 1
+            tokens[position] = prefixes[prefix]["token"]
+            prefix = prefixes[prefix]["parent"]
     chosen = table[:, order]
     return NBest(tokens, starts, chosen[0], chosen[1], chosen[2], chosen[3], chosen[4])

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm.automaton import compiled
-from lm.backoff import Floats, Ints
+from lm.backoff import Ints
 
 __all__ = ["nth_largest", "sort_descending"]
 
@@ -42,17 +42,17 @@ def nth_largest(values: NDArray[np.float64], n_values: int, n: int) -> float:
 
 
 @compiled
-def sort_descending(items: Ints, n_items: int, keys: Floats) -> None:
-    """Sort the first items by their keys, largest first (Shell 1959)."""
+def sort_descending(items: Ints, first: int, end: int, keys: NDArray[np.floating]) -> None:
+    """Sort items[first:end] by their keys, largest first (Shell 1959)."""
     gap = 1
-    while gap < n_items // 3:
+    while gap < (end - first) // 3:
         gap = 3 * gap + 1
     while gap > 0:
-        for index in range(gap, n_items):
+        for index in range(first + gap, end):
             item = items[index]
             key = keys[item]
             position = index
-            while position >= gap and keys[items[position - gap]] < key:
+            while position >= first + gap and keys[items[position - gap]] < key:
                 items[position] = items[position - gap]
                 position -= gap
             items[position] = item

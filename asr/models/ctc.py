@@ -148,6 +148,7 @@ def consistency_loss(log_probs_a: Tensor, log_probs_b: Tensor, lengths: Tensor) 
     Reference:
         Yao et al. 2024, CR-CTC: Consistency regularization on CTC, arXiv 2410.05101, eq. 5.
     """
+    lengths = lengths.to(log_probs_a.device)
     mask = sequence_mask(lengths, log_probs_a.shape[1]).unsqueeze(-1)
 
     def divergence(target: Tensor, estimate: Tensor) -> Tensor:

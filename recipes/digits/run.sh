@@ -70,9 +70,10 @@ train() {
         if [[ -e $exp/$name/config.toml ]]; then
             train_model "$name" "$split" "$seed"
         else
-            local TIMEFORMAT="%0R %0U"
-            { time train_model "$name" "$split" "$seed" 2>&3; } 3>&2 2>"$exp/seconds"
-            mv "$exp/seconds" "$exp/$name/seconds"
+            local TIMEFORMAT="%0R %0U" times="$exp/$name/seconds"
+            mkdir -p "$exp/$name"
+            { time train_model "$name" "$split" "$seed" 2>&3; } 3>&2 2>"$times.part"
+            mv "$times.part" "$times"
         fi
     done
 }

@@ -1,0 +1,139 @@
+"""A neural language model's configuration: TOML in, strict frozen dataclasses out."""
+
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from asr.config import TrainingConfig
+from asr.errors import ConfigError
+
+__all__ = [
+    "NeuralConfig",
+    "NeuralModelConfig",
+    "NeuralTextConfig",
+    "NeuralTrainingConfig",
+    "dump_neural_config",
+    "load_neural_config",
+    "parse_neural_config",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NeuralTextConfig(_Section):
+    """The text, a sentence a line, and what its tokens are."""
+
+    train: list[str] = Field(default=[], description="files: plain, gzip or xz")
+    dev: list[str] = Field(default=[], description="files; empty: lines of the training text")
+    held_out: int = Field(default=500, ge=2, description="without dev: every so many-th line is it")
+    dev_sentences: int = Field(default=2000, ge=1, description="of dev at most")
+    units: Literal["characters", "pieces", "words", "tokenizer"] = "characters"
+    n_units: int = Field(default=0, ge=0, description="pieces (1000) or words (20000)")
+    words: str = Field(default="", description="word list, instead of the most frequent words")
+    tokenizer: str = Field(default="", description="folder, for units = 'tokenizer'")
+    normalize: bool = Field(default=False, description="bring the text to A-Z and '")
+
+
+class NeuralModelConfig(_Section):
+    """The network; see `lm.neural.LstmLM` and `lm.neural.Nplm`."""
+
+    kind: Literal["lstm", "nplm"] = "lstm"
+    embedding_size: int = Field(default=256, ge=1)
+    hidden_size: int = Field(default=512, ge=1)
+    n_layers: int = Field(default=2, ge=1, description="lstm")
+    cell: Literal["lstm", "gru", "rnn"] = Field(default="lstm", description="lstm")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    layer_norm: bool = Field(default=False, description="lstm")
+    tied: bool = Field(default=True, description="lstm; off with cutoffs")
+    order: int = Field(default=5, ge=2, description="nplm")
+    direct: bool = Field(default=True, description="nplm")
+    cutoffs: list[int] = Field(default=[], description="of an adaptive softmax, for many words")
+
+
+class NeuralTrainingConfig(TrainingConfig):
+    """Optimisation; see `asr.fit.fit`."""
+
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=64, ge=1, description="streams per process")
+    segment: int = Field(default=128, ge=1, description="tokens that gradients flow back over")
+
+
+class NeuralConfig(_Section):
+    """Everything that defines a neural language model and its training."""
+
+    seed: int = Field(default=0, ge=0)
+    text: NeuralTextConfig = NeuralTextConfig()
+    model: NeuralModelConfig = NeuralModelConfig()
+    training: NeuralTrainingConfig = NeuralTrainingConfig()
+
+
+def parse_neural_config(
+    text: str, *, source: str, overrides: Iterable[tuple[str, object]] = ()
+) -> NeuralConfig:
+    """Read a configuration from TOML text.
+
+    Args:
+        text: the TOML document.
+        source: its name in error messages.
+        overrides: ("section.name", value) that replace what the document says.
+
+    Raises:
+        ConfigError: syntax errors, unknown names, wrong types or values out of range.
+    """
+    try:
+        tree: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    for name, value in overrides:
+        section, _, key = name.rpartition(".")
+        place = tree.setdefault(section, {}) if section else tree
+        if not isinstance(place, dict):
+            raise ConfigError(f"{source}: {section} is a value, not a section")
+        place[key] = value
+    try:
+        return NeuralConfig.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
+        if first["type"] == "extra_forbidden":
+            problem = "unknown name"
+        raise ConfigError(f"{source}: {where}: {problem}") from None
+
+
+def load_neural_config(path: Path, overrides: Iterable[tuple[str, object]] = ()) -> NeuralConfig:
+    """Read a configuration file; see `parse_neural_config`.
+
+    Raises:
+        ConfigError: the file cannot be read or is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8; a TOML file is needed") from None
+    return parse_neural_config(text, source=str(path), overrides=overrides)
+
+
+def dump_neural_config(config: NeuralConfig) -> str:
+    """Write a configuration as TOML that `parse_neural_config` reads back to an equal one."""
+    lines = [f"seed = {config.seed}"]
+    for name, section in config.model_dump(mode="json").items():
+        if isinstance(section, dict):
+            lines += ["", f"[{name}]"]
+            # JSON's strings, numbers, booleans and lists are also TOML's.
+            lines += [
+                f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in section.items()
+            ]
+    return "\n".join(lines) + "\n"
