@@ -7,20 +7,18 @@ run that is killed at any moment and started again ends with the same weights.
 
 import logging
 import math
-import os
 import random
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from asr.checkpoint import (
@@ -33,6 +31,7 @@ from asr.checkpoint import (
 )
 from asr.errors import CheckpointError, TrainingError
 from asr.training_log import Evaluation, Reporter, TrainingLog
+from asr.world import World
 
 __all__ = [
     "Batches",
@@ -40,12 +39,9 @@ __all__ = [
     "FitSettings",
     "Task",
     "TrainingBatch",
-    "World",
     "fit",
     "has_checkpoint",
     "learning_rate_at",
-    "select_device",
-    "start_world",
 ]
 
 logger = logging.getLogger(__name__)
@@ -128,37 +124,6 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
-class World:
-    """The processes that train together.
-
-    Attributes:
-        rank: this process, 0 to size - 1.
-        size: number of processes.
-        device: where this process computes.
-    """
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    def sum(self, value: float) -> float:
-        """Add a number over all ranks."""
-        if self.size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
-        return float(total)
-
-    def gather(self, value: Any) -> list[Any]:
-        """Collect a picklable value from every rank, in order of rank."""
-        if self.size == 1:
-            return [value]
-        values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
-        return values
-
-
-@dataclass(frozen=True)
 class FitResult:
     """How a run ended.
 
@@ -175,47 +140,6 @@ class FitResult:
     best: tuple[float, ...]
     best_step: int
     reason: str
-
-
-def select_device(name: str) -> torch.device:
-    """Return the device that a name stands for.
-
-    Args:
-        name: "auto" (CUDA, else CPU), "cpu", "cuda", "cuda:N" or "mps".
-
-    Raises:
-        TrainingError: the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(
-            f"device {name!r} cannot be used ({reason}); try --device cpu"
-        ) from None
-    return device
-
-
-def start_world(device: str) -> World:
-    """Join the processes that `torchrun` started, or stand alone.
-
-    Args:
-        device: see `select_device`; with several processes per machine each takes the CUDA
-            device of its local rank.
-    """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return World(device=select_device(device))
-    chosen = select_device(device)
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(chosen)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return World(dist.get_rank(), dist.get_world_size(), chosen)
 
 
 def learning_rate_at(step: int, n_steps: int, settings: FitSettings) -> float:
@@ -545,8 +469,12 @@ class _Run:
     # Checkpoints
 
     def _save(self) -> None:
-        if self.world.rank:
-            return
+        if self.world.rank == 0:
+            self._write_checkpoint()
+        # A rank that ended first would make torchrun stop the one that still writes.
+        self.world.wait()
+
+    def _write_checkpoint(self) -> None:
         checkpoints = self.folder / "checkpoints"
         path = checkpoints / f"step-{self.step:08d}"
         if path.exists():

@@ -14,13 +14,14 @@ from asr.config import Config, TrainingConfig, dump_config, load_config
 from asr.data import Batch, FeatureSource, SpeechBatches, collate
 from asr.decode.greedy import greedy
 from asr.errors import ConfigError, TrainingError
-from asr.fit import FitResult, FitSettings, World, fit, has_checkpoint, start_world
+from asr.fit import FitResult, FitSettings, fit, has_checkpoint
 from asr.manifest import Utterance, read_manifest
 from asr.metrics import score
 from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
 from asr.models.recognizer import HOP_SECONDS, Recognizer
 from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
 from asr.training_log import Reporter
+from asr.world import World, start_world
 
 __all__ = ["CtcTraining", "train"]
 

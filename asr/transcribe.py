@@ -19,9 +19,9 @@ from asr.chunks import Chunk, Chunker
 from asr.decode.greedy import greedy
 from asr.decode.hypothesis import Word
 from asr.errors import AsrError, ConfigError
-from asr.fit import select_device
 from asr.models.recognizer import HOP_SECONDS, Recognizer
 from asr.recording import Audio, Place, Recording
+from asr.world import select_device
 
 __all__ = ["Case", "Transcriber", "Transcript", "load"]
 
@@ -30,6 +30,9 @@ Case = Literal["lower", "upper", "model"]
 
 # The most threads that transcribe at once; each needs the memory of a batch.
 _MAX_WORKERS = 8
+# The most audio whose features wait to be sorted by length, 32 kB a second.  Read speech has
+# 14 % of padding in batches from 640 s of it, 8 % in batches from 2400 s.
+_POOL_SECONDS = 2400
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,9 @@ class _Batches:
         self._on_progress = on_progress
         self._batch_frames = round(transcriber.batch_seconds / HOP_SECONDS)
         self._full_frames = transcriber.chunker.n_frames
+        self._pool_frames = min(
+            8 * n_workers * self._batch_frames, round(_POOL_SECONDS / HOP_SECONDS)
+        )
         self._full: list[Place] = []
         self._short: list[Place] = []
         self._running: deque[tuple[list[Place], Future[list[Tensor]]]] = deque()
@@ -302,7 +308,7 @@ class _Batches:
         else:
             self._short.append(place)
             n_frames = sum(len(each.chunk.features) for each in self._short)
-            if n_frames >= 2 * self._n_workers * self._batch_frames:
+            if n_frames >= self._pool_frames:
                 self._submit_sorted()
         while len(self._running) > 4 * self._n_workers or (
             self._running and self._running[0][1].done()

@@ -109,10 +109,12 @@ class OutputLayer(nn.Module):
         self.adaptive: nn.AdaptiveLogSoftmaxWithLoss | None = None
         if cutoffs:
             rising = list(cutoffs) == sorted(set(cutoffs)) and cutoffs[0] >= 1
-            if tied is not None or not rising or cutoffs[-1] >= n_tokens:
+            is_too_small = input_size < 4 ** len(cutoffs)  # each tail has a quarter of the size
+            if tied is not None or not rising or cutoffs[-1] >= n_tokens or is_too_small:
                 raise ConfigError(
                     f"cutoffs {list(cutoffs)} for {n_tokens} tokens: rising numbers below "
-                    f"{n_tokens} are needed, and no tied embedding"
+                    f"{n_tokens} are needed, no more than {input_size} hidden units can be "
+                    "quartered for, and no tied embedding"
                 )
             self.adaptive = nn.AdaptiveLogSoftmaxWithLoss(input_size, n_tokens, list(cutoffs))
         elif tied is not None:

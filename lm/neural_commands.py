@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.errors import ConfigError, LanguageModelError
-from asr.fit import select_device
 from asr.training_log import Evaluation
+from asr.world import select_device
 from lm.neural_config import load_neural_config, parse_neural_config
 from lm.neural_model import (
     NeuralLanguageModel,

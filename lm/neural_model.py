@@ -160,6 +160,8 @@ def sentence_log_probs(network: NeuralNetwork, sentences: Sequence[Sequence[int]
     Returns:
         For each, log P of its tokens and its end, (U + 1,).
     """
+    if not sentences:
+        return []
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
     results: list[Floats] = [np.zeros(0, np.float32)] * len(sentences)
     bounds = [0]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asr.errors import ConfigError, TextError, TrainingError
-from asr.fit import FitResult, FitSettings, World, fit, start_world
+from asr.fit import FitResult, FitSettings, fit
 from asr.nn.cells import State
 from asr.text import load_tokenizer, normalize, train_sentencepiece
 from asr.training_log import Reporter
+from asr.world import World, start_world
 from lm.compressed import ByteReader, PathName
 from lm.corpus import read_words
 from lm.neural import END, LstmLM, Nplm
@@ -245,7 +246,7 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
 
 
 def read_sentences(paths: Sequence[PathName], *, normalized: bool = False) -> list[str]:
-    """Read sentences, one a line, white space brought to single spaces; empty ones are left out.
+    """Read sentences, one a line, white space brought to single spaces.
 
     Args:
         paths: UTF-8 text, plain, gzip or xz; "-" is standard input.
@@ -265,11 +266,15 @@ def read_sentences(paths: Sequence[PathName], *, normalized: bool = False) -> li
                         f"{reader.name}: {error.object[error.start : error.start + 8]!r} is not "
                         "UTF-8; convert the text to UTF-8"
                     ) from None
-                lines = [
-                    normalize(line) if normalized else " ".join(line.split()) for line in lines
-                ]
-                sentences += filter(None, lines)
+                if not lines[-1]:
+                    lines.pop()
+                bring = normalize if normalized else _single_spaced
+                sentences += map(bring, lines)
     return sentences
+
+
+def _single_spaced(line: str) -> str:
+    return " ".join(line.split())
 
 
 def _claim(folder: Path, config: NeuralConfig) -> bool:
@@ -301,9 +306,9 @@ def _sentences(text: NeuralTextConfig) -> tuple[list[str], list[str]]:
     """Read the sentences to train on and those that are held out."""
     if not text.train:
         raise ConfigError("text.train is empty: name at least one file of text")
-    training = read_sentences(text.train, normalized=text.normalize)
+    training = [*filter(None, read_sentences(text.train, normalized=text.normalize))]
     if text.dev:
-        dev = read_sentences(text.dev, normalized=text.normalize)
+        dev = [*filter(None, read_sentences(text.dev, normalized=text.normalize))]
     else:
         dev = training[:: text.held_out]
         del training[:: text.held_out]

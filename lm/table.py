@@ -15,7 +15,7 @@ from lm.automaton import Automaton
 from lm.backoff import END, START, UNKNOWN, BackoffModel, Floats, Ints, Ngrams
 from lm.compressed import PathName
 
-__all__ = ["NgramTable", "QuantizationError"]
+__all__ = ["NgramTable", "QuantizationLoss"]
 
 _Indices = NDArray[np.int64]
 
@@ -24,7 +24,7 @@ _SMALLEST_LOG_PROB = -25.0
 
 
 @dataclass(frozen=True)
-class QuantizationError:
+class QuantizationLoss:
     """What quantising changed in log-probabilities (natural logs)."""
 
     mean_absolute: float
@@ -197,7 +197,7 @@ class NgramTable:
         """Bits of each n-gram's probability: 32, 16 or 8."""
         return self.automaton.arc_log_probs.dtype.itemsize * 8
 
-    def quantize(self, bits: int) -> tuple["NgramTable", QuantizationError]:
+    def quantize(self, bits: int) -> tuple["NgramTable", QuantizationLoss]:
         """A table that holds each n-gram's log-probability in 16 or 8 bits.
 
         Back-off weights keep their 32 bits.  The levels lie closer where there are more values.
@@ -220,7 +220,7 @@ class NgramTable:
         )
         _set_final(automaton, self.n_states)
         table = NgramTable(automaton, self.vocabulary_bytes, self.n_states)
-        return table, QuantizationError(float(errors.mean()), float(errors.max()))
+        return table, QuantizationLoss(float(errors.mean()), float(errors.max()))
 
 
 def _sorted_ngrams(model: BackoffModel) -> tuple[list[Ngrams], list[_Indices]]:

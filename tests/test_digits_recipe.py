@@ -19,11 +19,11 @@ RECIPE = ROOT / "recipes" / "digits"
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 
 
-def run(*command: object, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+def run(*command: object) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     arguments = [str(part) for part in command]
     return subprocess.run(
-        arguments, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        arguments, env=environment, capture_output=True, text=True, timeout=590, check=False
     )
 
 
@@ -171,8 +171,14 @@ def test_score_is_the_mean_of_the_seeds(tmp_path: Path) -> None:
     assert score["models"]["seed-1"]["training_seconds"] == 41
     assert "| official split, seed-1 | 50.00% | 1 / 2 | 41 s (60 s) |" in done.stdout
 
-    again = run(sys.executable, RECIPE / "score.py", "--table", tmp_path / "score.json")
-    assert again.stdout in done.stdout
+    readme = tmp_path / "README.md"
+    readme.write_text("above\n<!-- results -->\nold\n<!-- end of results -->\nbelow\n")
+    again = run(sys.executable, RECIPE / "score.py", "--table", tmp_path, "--readme", readme)
+    assert again.stdout == done.stdout
+    rows = "".join(line for line in done.stdout.splitlines(keepends=True)[:-1])
+    assert readme.read_text() == (
+        f"above\n<!-- results -->\n{rows}<!-- end of results -->\nbelow\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,6 +193,7 @@ def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
 
 
 @pytest.mark.recipe
+@pytest.mark.timeout(600)
 def test_tiny_learns(asr_data: Path, tmp_path: Path) -> None:
     command = ["bash", RECIPE / "run.sh", "--data", asr_data / "fsdd", "--exp", tmp_path]
     done = run(*command, "--conf", "tiny")
@@ -199,7 +206,7 @@ def test_tiny_learns(asr_data: Path, tmp_path: Path) -> None:
 def test_one_seed_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     command = ["bash", RECIPE / "run.sh", "--data", asr_data, "--exp", tmp_path]
     command += ["--seeds", "0", "--variants", "none"]
-    done = run(*command, timeout=590)
+    done = run(*command)
     print(done.stdout)  # the figures and times, shown with -rP
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())

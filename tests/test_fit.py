@@ -16,8 +16,9 @@ from torch import nn
 
 from asr.checkpoint import atomic_folder, read_tensors, restore_replaced, write_json
 from asr.errors import CheckpointError, TrainingError
-from asr.fit import FitSettings, fit, learning_rate_at, select_device
+from asr.fit import FitSettings, fit, learning_rate_at
 from asr.training_log import Evaluation, read_metrics
+from asr.world import select_device
 from tests.toy_task import ToyBatch, ToyBatches, ToyModule, ToyTask
 
 ROOT = Path(__file__).parents[1]

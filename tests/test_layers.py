@@ -30,6 +30,7 @@ LAYERS = (
         "asr.torchaudio_safe",
         "asr.training_log",
         "asr.transcripts",
+        "asr.world",
     ),
     ("asr.fit", "asr.search"),
     ("lm",),

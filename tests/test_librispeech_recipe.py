@@ -140,7 +140,7 @@ def run(*command: object) -> "subprocess.CompletedProcess[str]":
     }
     arguments = [str(part) for part in command]
     return subprocess.run(
-        arguments, env=environment, capture_output=True, text=True, timeout=250, check=False
+        arguments, env=environment, capture_output=True, text=True, timeout=590, check=False
     )
 
 
@@ -345,6 +345,7 @@ def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
 
 
 @pytest.mark.recipe
+@pytest.mark.timeout(600)
 def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     command = [RECIPE / "run.sh", "--data", asr_data / "LibriSpeech", "--exp", tmp_path]
     command += ["--conf", "tiny"]
@@ -357,7 +358,7 @@ def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     assert score["subsets"]["test-clean-10spk"]["cer"] < 1  # some letters are right
     lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
     losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]  # means of 20 updates; blanks alone stay above 0.87
 
     (tmp_path / "score.json").unlink()
     again = run("bash", *command, "--stage", "score")

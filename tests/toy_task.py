@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.checkpoint import write_tensors
-from asr.fit import FitSettings, World, fit, start_world
+from asr.fit import FitSettings, fit
+from asr.world import World, start_world
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-dir", metavar="DIR", help="write files there; made if need be")
     parser.add_argument(
-        "--case", choices=["lower", "upper"], default="lower", help="(default: lower)"
+        "--case",
+        choices=["lower", "upper", "model"],
+        default="lower",
+        help="letters of the output; model leaves them as the model writes (default: lower)",
     )
     add_model_options(parser)
 
@@ -266,8 +269,10 @@ def _sources(names: Sequence[str]) -> list[str]:
     sources: list[str] = []
     for name in names:
         sources += map(str, find(name)) if os.path.isdir(name) else [name]
-    unique = {name if name == "-" else os.path.abspath(name): name for name in reversed(sources)}
-    return list(unique.values())[::-1]
+    unique: dict[str, str] = {}
+    for name in sources:
+        unique.setdefault(name if name == "-" else os.path.abspath(name), name)
+    return list(unique.values())
 
 
 def _formats(values: Sequence[str]) -> list[str]:

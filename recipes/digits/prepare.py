@@ -31,7 +31,7 @@ from asr.manifest import Utterance, write_manifest
 __all__ = ["Recording", "main", "read_recordings"]
 
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-N_STRINGS = {"train": 1000, "dev": 120, "test": 300}
+N_STRINGS = {"train": 500, "dev": 120, "test": 300}
 N_DIGITS = (3, 7)
 SILENCE_SECONDS = (0.05, 0.4)
 

@@ -1,17 +1,21 @@
 """Error rates of all models, as EXP/score.json and as the table of the README.
 
     python recipes/digits/score.py EXP seed-0 seed-1 seed-2 without-george connected
-    python recipes/digits/score.py --table EXP/score.json
+    python recipes/digits/score.py --table EXP --readme recipes/digits/README.md
 
 reads EXP/decode/MODEL.jsonl, and where it is there EXP/MODEL/seconds (of the training, and of
 its CPU time).
-"wer" in score.json is the mean of the models named seed-N.
+"wer" in score.json is the mean of the models named seed-N.  The second form prints the table of an
+earlier score.json and writes it to where the README has the last one.
 """
 
 import argparse
 import json
+import os
+import platform
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,9 @@ from asr.errors import AsrError, ConfigError
 from asr.metrics import score
 from asr.transcripts import TranscriptLine, read_transcripts
 
-__all__ = ["main", "summarize", "table"]
+__all__ = ["main", "summarize", "table", "write_table"]
 
+MARKS = ("<!-- results -->", "<!-- end of results -->")
 Pair = tuple[list[TranscriptLine], list[TranscriptLine]]
 
 
@@ -68,13 +73,20 @@ def summarize(exp: Path, models: Sequence[str]) -> dict[str, Any]:
         if path.exists():
             seconds = path.read_text(encoding="utf-8").split()
             found["training_seconds"], found["training_cpu_seconds"] = map(int, seconds)
+    result["machine"] = {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": version("torch"),
+    }
     return result
 
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     models = result["models"]
-    rows = ["| test | WER | errors / words | training (CPU time) |", "|---|---|---|---|"]
+    machine = result["machine"]
+    rows = [f"On {machine['cores']} {machine['processor']} cores, torch {machine['torch']}.", ""]
+    rows += ["| test | WER | errors / words | training (CPU time) |", "|---|---|---|---|"]
 
     def row(name: str, found: dict[str, Any]) -> str:
         times = ""
@@ -103,24 +115,40 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def write_table(readme: Path, text: str) -> None:
+    """Replace what stands between the marks of the README.
+
+    Raises:
+        ConfigError: it has no marks.
+    """
+    before, start, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise ConfigError(f"{readme}: has no lines {MARKS[0]} and {MARKS[1]} to write between")
+    readme.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Error rates of all models.")
-    parser.add_argument("exp", type=Path, help="experiment folder; with --table a score.json")
+    parser.add_argument("exp", type=Path, help="experiment folder")
     parser.add_argument("models", metavar="MODEL", nargs="*", help="names of the models")
-    parser.add_argument("--table", action="store_true", help="only print the table again")
+    parser.add_argument("--table", action="store_true", help="print the table of score.json again")
+    parser.add_argument("--readme", type=Path, help="also write the table there")
     arguments = parser.parse_args(argv)
-    if arguments.table:
-        print(table(json.loads(arguments.exp.read_text(encoding="utf-8"))))
-        return 0
+    path: Path = arguments.exp / "score.json"
     try:
-        result = summarize(arguments.exp, arguments.models)
+        if arguments.table:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            result = summarize(arguments.exp, arguments.models)
+            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(table(result))
+        if arguments.readme:
+            write_table(arguments.readme, table(result))
     except AsrError as error:
         print(f"score: error: {error}", file=sys.stderr)
         return error.exit_code
-    path: Path = arguments.exp / "score.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(result))
     print(f"{path}: WER {result['wer']:.2%}")
     return 0
 
