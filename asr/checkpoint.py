@@ -80,6 +80,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file(
         {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path
     )
+    # safetensors makes files that only their owner can read.
+    path.chmod(0o644)
 
 
 def read_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:

@@ -89,8 +89,12 @@ def test_connected_digits_are_recordings_of_their_part_with_pauses(
 ) -> None:
     found = parts(manifests, "connected")
     indices = {"train": {9, 10}, "dev": {5, 6, 7, 8}, "test": {0, 1, 2, 3, 4}}
-    assert {n for u in found["train"] for n in [len(u.text.split())]} == {3, 4, 5, 6, 7}
-    for part, utterances in found.items():
+    strings = {p: [u for u in us if " " in u.text] for p, us in found.items()}
+    assert {len(u.text.split()) for u in strings["train"]} == {3, 4, 5, 6, 7}
+    assert strings["test"] == found["test"]
+    single = [u for u in found["train"] if " " not in u.text]
+    assert single == parts(manifests, "official")["train"]
+    for part, utterances in strings.items():
         for utterance in utterances[:20]:
             samples, rate = soundfile.read(utterance.audio_filepath)
             assert utterance.duration == pytest.approx(len(samples) / rate, abs=1e-6)

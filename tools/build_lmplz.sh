@@ -39,7 +39,7 @@ fi
 mkdir -p "$PREFIX/bin"
 install -m 755 "$work/build/bin/lmplz" "$work/build/bin/build_binary" "$PREFIX/bin/"
 if ! printf 'a b\n' | "$PREFIX/bin/lmplz" -o 2 -S 64M --discount_fallback 2>"$work/log" |
-    grep -q '^ngram 2='; then
+    grep '^ngram 2=' >/dev/null; then
     cat "$work/log" >&2
     echo "build_lmplz: $PREFIX/bin/lmplz does not run" >&2
     exit 1

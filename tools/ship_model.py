@@ -71,7 +71,8 @@ def ship(arguments: argparse.Namespace) -> None:
     figures = {}
     for item in arguments.figures:
         name, _, path = item.partition("=")
-        figures[name] = read_json(Path(path))
+        score = read_json(Path(path))
+        figures[name] = {k: v for k, v in score.items() if k not in ("manifests", "worst")}
     utterances = [u for path in recognizer.config.data.train for u in read_manifest(path)]
     corpora = [item.split("|") for item in arguments.corpus]
     if any(len(corpus) != 3 for corpus in corpora):

@@ -9,16 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from asr.decode.beam_arrays import Records
 from asr.decode.spelling import Spelling
 from asr.errors import ConfigError, TextError
 from asr.text import Tokenizer
 from lm.backoff import Ints
 
 __all__ = ["Hotwords", "compile_hotwords"]
-
-_Doubles = NDArray[np.float64]
 
 # A state's tokens; the start of the sentence counts as the space before the first word.
 _State = tuple[int, ...]
@@ -29,13 +27,12 @@ class Hotwords(NamedTuple):
 
     Args:
         following: (S, V) the state after a token
-        complete: (S,) bonuses of the phrases that are complete if the word ends here
-        expected: (S,) the bonus that the longest beginning of a phrase has earned
+        states: (S,) records: the bonuses of the phrases that are complete if the word ends here,
+            `complete`; the bonus that the longest beginning of a phrase has earned, `expected`
     """
 
     following: Ints
-    complete: _Doubles
-    expected: _Doubles
+    states: Records
 
 
 def compile_hotwords(
@@ -68,8 +65,8 @@ def compile_hotwords(
             earned[state] = max(bonus * end / len(tokens), earned.get(state, 0.0))
         own_bonus[states[(*start, *tokens)]] = bonus
     following = np.zeros((len(states), tokenizer.n_tokens), np.int32)
-    complete = np.zeros(len(states))
-    expected = np.zeros(len(states))
+    table = np.zeros(len(states), [("complete", "f8"), ("expected", "f8")])
+    complete, expected = table["complete"], table["expected"]
     following[states[()]] = states[()]
     # The state of the longest proper suffix of each state's tokens that is a state.
     suffixes = {(): states[()]}
@@ -87,9 +84,9 @@ def compile_hotwords(
     for tokens, state in states.items():
         if tokens[-1:] and tokens[-1] in separators:
             following[state, list(separators)] = state  # several spaces are like one
-    for array in (following, complete, expected):
+    for array in (following, table):
         array.setflags(write=False)
-    return Hotwords(following, complete, expected)
+    return Hotwords(following, table)
 
 
 def _separators(spelling: Spelling) -> tuple[int, ...]:

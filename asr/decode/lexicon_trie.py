@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.decode.beam_arrays import Records
+from asr.decode.compiled import inner
 from asr.decode.spelling import Spelling
 from lm.array_file import read_arrays, write_arrays
 from lm.automaton import compiled
@@ -29,38 +31,34 @@ class Trie(NamedTuple):
     """The arrays of a trie with N nodes, A arcs and E words.
 
     Args:
-        arc_starts: (N + 1,) the arcs of node n are arc_starts[n] to arc_starts[n + 1]
-        arc_tokens: (A,) token of each arc, rising within a node; tokens that start words are at
-            the root only
-        arc_nodes: (A,) the node that follows
-        word_starts: (N + 1,) the words that end at node n are word_starts[n] to
-            word_starts[n + 1]
+        nodes: (N + 1,) records: the first of a node's arcs, `arc_start`; the first of the words
+            that end at it, `word_start`; the largest log-probability of the words that it is the
+            beginning of, `look_ahead`
+        arcs: (A,) records: `token`, rising within a node, and the `node` that follows; tokens
+            that start words are at the root only
         word_ids: (E,) the language model's id of each word
-        look_ahead: (N,) the largest log-probability of the words that a node is the beginning of
     """
 
-    arc_starts: Ints
-    arc_tokens: Ints
-    arc_nodes: Ints
-    word_starts: Ints
+    nodes: Records
+    arcs: Records
     word_ids: Ints
-    look_ahead: Floats
 
 
-@compiled
+@inner
 def find_node(trie: Trie, node: int, token: int) -> int:
-    """The node after a token, -1 where no word goes on so; for compiled callers."""
-    low = trie.arc_starts[node]
-    end = trie.arc_starts[node + 1]
+    """The node after a token, -1 where no word goes on so."""
+    arcs = trie.arcs
+    low = trie.nodes[node]["arc_start"]
+    end = trie.nodes[node + 1]["arc_start"]
     high = end
     while low < high:
         middle = (low + high) >> 1
-        if trie.arc_tokens[middle] < token:
+        if arcs[middle]["token"] < token:
             low = middle + 1
         else:
             high = middle
-    if low < end and trie.arc_tokens[low] == token:
-        return int(trie.arc_nodes[low])
+    if low < end and arcs[low]["token"] == token:
+        return int(arcs[low]["node"])
     return -1
 
 
@@ -124,41 +122,64 @@ def build_trie(
     )
     arc_tokens = np.array(tokens, np.int32)[arcs[1]]
     order = np.lexsort((arc_tokens, arcs[0]))
-    return _read_only(
-        Trie(
-            arc_starts=_offsets(arcs[0], len(parents)),
-            arc_tokens=arc_tokens[order],
-            arc_nodes=arcs[2][order],
-            word_starts=_offsets(word_nodes, len(parents)),
-            word_ids=word_ids.astype(np.int32),
-            look_ahead=look_ahead,
-        )
+    return _trie(
+        arc_starts=_offsets(arcs[0], len(parents)),
+        arc_tokens=arc_tokens[order],
+        arc_nodes=arcs[2][order],
+        word_starts=_offsets(word_nodes, len(parents)),
+        word_ids=word_ids.astype(np.int32),
+        look_ahead=look_ahead,
     )
 
 
 def save_trie(trie: Trie, path: PathName) -> None:
-    """Write a trie to a file that `load_trie` maps into memory.
+    """Write a trie to a file for `load_trie`.
 
     Raises:
         LanguageModelError: the file cannot be written
     """
-    write_arrays(path, trie._asdict(), {})
+    nodes, arcs = trie.nodes, trie.arcs
+    arrays = {
+        "arc_starts": nodes["arc_start"],
+        "arc_tokens": arcs["token"],
+        "arc_nodes": arcs["node"],
+        "word_starts": nodes["word_start"],
+        "word_ids": trie.word_ids,
+        "look_ahead": nodes["look_ahead"][:-1],
+    }
+    write_arrays(path, arrays, {})
 
 
 def load_trie(path: PathName) -> Trie:
-    """Open a trie as a memory map.
+    """Read what `save_trie` wrote.
 
     Raises:
         LanguageModelError: no such file, another format or version, or damage
     """
-    return _read_only(Trie(**read_arrays(path)[0]))
+    return _trie(**read_arrays(path)[0])
 
 
-def _read_only(trie: Trie) -> Trie:
-    # One compiled version of every function serves built and memory-mapped tries.
-    for array in trie:
+def _trie(
+    arc_starts: Ints,
+    arc_tokens: Ints,
+    arc_nodes: Ints,
+    word_starts: Ints,
+    word_ids: Ints,
+    look_ahead: Floats,
+) -> Trie:
+    node_fields = [("arc_start", "i4"), ("word_start", "i4"), ("look_ahead", "f4")]
+    nodes = np.zeros(len(arc_starts), node_fields)
+    nodes["arc_start"] = arc_starts
+    nodes["word_start"] = word_starts
+    nodes["look_ahead"][:-1] = look_ahead
+    arcs = np.zeros(len(arc_tokens), [("token", "i4"), ("node", "i4")])
+    arcs["token"] = arc_tokens
+    arcs["node"] = arc_nodes
+    word_ids = np.ascontiguousarray(word_ids)
+    for array in (nodes, arcs, word_ids):
+        # One compiled version of every function serves built and loaded tries.
         array.setflags(write=False)
-    return trie
+    return Trie(nodes, arcs, word_ids)
 
 
 def _code_points(text: str) -> Ints:
@@ -242,7 +263,9 @@ def _join(
                 if node == 0 or not starts[token]:
                     if n_found == found.shape[1]:
                         wider = np.empty((3, 2 * n_found), np.int32)
-                        wider[:, :n_found] = found
+                        for row in range(3):
+                            for arc in range(n_found):
+                                wider[row, arc] = found[row, arc]
                         found = wider
                     found[0, n_found], found[1, n_found], found[2, n_found] = node, token, below
                     n_found += 1

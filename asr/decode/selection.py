@@ -1,15 +1,15 @@
-"""Partial selection and small sorts for the compiled beam search, without allocation."""
+"""Partial selection and small sorts for the compiled beam search."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lm.automaton import compiled
-from lm.backoff import Ints
+from asr.decode.compiled import inner
+from lm.backoff import Floats, Ints
 
 __all__ = ["nth_largest", "sort_descending"]
 
 
-@compiled
+@inner
 def nth_largest(values: NDArray[np.float64], n_values: int, n: int) -> float:
     """The n-th largest of the first values, which are put out of order; 1 <= n <= n_values.
 
@@ -41,8 +41,8 @@ def nth_largest(values: NDArray[np.float64], n_values: int, n: int) -> float:
     return float(values[wanted])
 
 
-@compiled
-def sort_descending(items: Ints, first: int, end: int, keys: NDArray[np.floating]) -> None:
+@inner
+def sort_descending(items: Ints, first: int, end: int, keys: Floats) -> None:
     """Sort items[first:end] by their keys, largest first (Shell 1959)."""
     gap = 1
     while gap < (end - first) // 3:

@@ -7,7 +7,8 @@ writes to OUTPUT, each as NAME-train.jsonl, NAME-dev.jsonl and NAME-test.jsonl:
     official          the test split of the data set's authors, recordings 0 to 4 of each digit
                       and speaker; the speakers are the same in all parts
     without-SPEAKER   all recordings of one speaker are the test, the others train
-    connected         3 to 7 recordings of one speaker joined with short silences
+    connected         3 to 7 recordings of one speaker joined with short silences; for training
+                      there are the single recordings beside them
 
 Recordings 0 to 4 are in no training or dev part, recordings 5 to 8 are dev: what is tuned is
 tuned on those.  Joined strings draw from the recordings of their own part only.
@@ -192,6 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             part: connect(found, N_STRINGS[part], output / "connected" / part, generator)
             for part, found in parts.items()
         }
+        # Strings alone leave CTC guessing for long what belongs where.
+        connected["train"] = official["train"] + connected["train"]
         _write(output, "connected", connected)
     except AsrError as error:
         print(f"prepare: error: {error}", file=sys.stderr)

@@ -79,11 +79,14 @@ train() {
 }
 
 train_model() {
+    local settings=()
+    # An epoch has nearly three times the audio.
+    [[ $2 != connected ]] || settings=(--set training.epochs=12)
     asr train "$conf" --exp "$exp/$1" --set "seed=$3" \
         --set "data.train=$(toml_list "$exp/manifests/$2-train.jsonl")" \
         --set "data.dev=$(toml_list "$exp/manifests/$2-dev.jsonl")" \
         --set tokenizer.kind=folder --set "tokenizer.folder=$exp/tokenizer" \
-        ${overrides[@]+"${overrides[@]}"}
+        ${settings[@]+"${settings[@]}"} ${overrides[@]+"${overrides[@]}"}
 }
 
 decode() {
