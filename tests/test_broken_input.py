@@ -300,7 +300,7 @@ COMMAND_LINES = {
     "transcrbe FILE": "did you mean 'asr transcribe'?",
     "FILE": "to turn it into text: asr transcribe",
     "transcribe": "required: FILE",
-    "transcribe FILE --fromat txt": "unrecognized arguments: --fromat",
+    "transcribe FILE --fromat txt": "unknown arguments: --fromat",
     "transcribe FILE --format docx": "docx",
     "transcribe FILE --device gpu": "gpu",
     "transcribe FILE --model": "--model: expected one argument",

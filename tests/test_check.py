@@ -84,7 +84,7 @@ def test_texts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "n_features", "is_short"),
-    [("ABC", 12, False), ("ABC", 11, True), ("ABB", 16, False), ("ABB", 15, True)],
+    [("ABC", 9, False), ("ABC", 8, True), ("ABB", 13, False), ("ABB", 12, True)],
 )
 def test_frames(text: str, n_features: int, is_short: bool, tmp_path: Path) -> None:
     # A window of 400 samples, then 160 more for every frame but the first.
