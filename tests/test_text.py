@@ -275,3 +275,10 @@ def test_pieces_of_real_text(asr_data: Path) -> None:
             tokens = tokenizer.encode(line)
             assert tokenizer.decode(tokens) == line
             assert [word for word, _, _ in tokenizer.split_words(tokens)] == line.split()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_short_texts_can_train_pieces(kind: str) -> None:
+    words = ["ONE", "TWO", "SIX", "TEN"]
+    tokenizer = train_sentencepiece(words, 11, kind)
+    assert [tokenizer.decode(tokenizer.encode(word)) for word in words] == words
