@@ -285,7 +285,7 @@ def train_sentencepiece(
             eos_id=-1,
             pad_id=-1,
             # Longer lines would be left out without a word; a limit below 10 is refused.
-        max_sentence_length=max(10, 1 + max(len(line.encode()) for line in lines)),
+            max_sentence_length=max(10, 1 + max(len(line.encode()) for line in lines)),
             num_threads=1,
             minloglevel=2,
         )

@@ -90,13 +90,6 @@ def peak_memory(arguments: Sequence[str]) -> tuple[float, float]:
     return peak / (1024 if sys.platform == "linux" else 1024**2), time.perf_counter() - start
 
 
-def in_one_piece(recognizer: Recognizer, path: Path) -> torch.Tensor:
-    """The log-probabilities of a recording that is not cut, (T', V)."""
-    waveform = torch.from_numpy(load_audio(path))[None]
-    with torch.inference_mode():
-        return recognizer(waveform, torch.tensor([waveform.shape[1]])).log_probs[0]
-
-
 def words_of(recognizer: Recognizer, log_probs: torch.Tensor) -> tuple[Word, ...]:
     """Decode (T', V)."""
     lengths = torch.tensor([len(log_probs)])
@@ -130,7 +123,8 @@ def compare(
     recognizer: Recognizer, recordings: Sequence[Recording], chunk: float, contexts: list[float]
 ) -> None:
     """Print how far chunks are from one piece."""
-    wholes = [in_one_piece(recognizer, each.path) for each in recordings]
+    in_one_piece = Transcriber(recognizer, chunk_seconds=max(each.seconds for each in recordings))
+    wholes = [in_one_piece.log_probs(each.path) for each in recordings]
     n_frames = sum(map(len, wholes))
     texts = [each.text for each in recordings]
     words = [words_of(recognizer, whole) for whole in wholes]
