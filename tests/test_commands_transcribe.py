@@ -239,7 +239,16 @@ def test_an_interrupted_run_leaves_whole_files_only(tiny_model: Path, tmp_path: 
     for number in range(300):
         save_wav(folder / f"{number}.wav", make_sound(5.0, seed=number % 7))
     command = [sys.executable, "-m", "asr", "transcribe", str(folder), "--model", str(tiny_model)]
-    options = ["--output-dir", str(output), "--format", "json", "--batch-seconds", "20"]
+    options = [
+        "--output-dir",
+        str(output),
+        "--format",
+        "json",
+        "--batch-seconds",
+        "5",
+        "--threads",
+        "1",
+    ]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
     while not (output.is_dir() and any(output.iterdir())) and time.monotonic() < limit:
