@@ -392,4 +392,6 @@ def test_joined_real_speech_is_recognised_as_well_as_its_utterances(asr_data: Pa
     joined = transcriber.transcribe(np.concatenate(waveforms), case="upper")
     apart = score(references, [transcript.text for transcript in each]).wer
     together = score([" ".join(references)], [joined.text]).wer
-    assert abs(together - apart) <= 0.01
+    # One alignment over the join is free where the separate ones are bound to their utterance, so
+    # with equal words it counts fewer errors, never more.
+    assert together - apart <= 0.01
