@@ -25,10 +25,10 @@ of a manifest."""
 
 @dataclass(frozen=True)
 class Place:
-    """A chunk and where its log-probabilities belong."""
+    """A chunk and where its log-probabilities belong: from frame `start` of the recording on."""
 
     recording: "Recording"
-    index: int
+    start: int
     chunk: Chunk
 
 
@@ -40,18 +40,27 @@ class Recording:
         chunker: cuts it.
         source: where the samples come from.
         sample_rate: of samples in memory, in Hz.
+        n_tokens: symbols of the model, V.
         read_seconds: about how much `read` reads.
     """
 
     def __init__(
-        self, index: int, chunker: Chunker, source: Audio, sample_rate: int, read_seconds: float
+        self,
+        index: int,
+        chunker: Chunker,
+        source: Audio,
+        sample_rate: int,
+        *,
+        n_tokens: int,
+        read_seconds: float,
     ) -> None:
         self.index = index
         self.error: AsrError | None = None
         self._is_read = False
         self._n_samples = 0
         self._n_awaited = 0
-        self._parts: list[Tensor | None] = []
+        self._n_frames = 0
+        self._log_probs = torch.empty(0, n_tokens)
         self._read_frames = round(read_seconds / HOP_SECONDS)
         blocks = _blocks(source, sample_rate, chunker.seconds, f"recording {index + 1}")
         self._chunks = chunker.split(self._counted(blocks))
@@ -60,6 +69,11 @@ class Recording:
     def duration(self) -> float:
         """Seconds that have been read."""
         return self._n_samples / SAMPLE_RATE
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Those of all chunks so far, (T', V)."""
+        return self._log_probs[: self._n_frames]
 
     @property
     def is_complete(self) -> bool:
@@ -83,20 +97,25 @@ class Recording:
 
     def expect(self, chunks: Sequence[Chunk], *, is_rest: bool) -> list[Place]:
         """Make places for the log-probabilities of the next chunks."""
-        places = [Place(self, len(self._parts) + n, chunk) for n, chunk in enumerate(chunks)]
-        self._parts += [None] * len(chunks)
+        places = []
+        for chunk in chunks:
+            places.append(Place(self, self._n_frames, chunk))
+            self._n_frames += chunk.last - chunk.first
         self._n_awaited += len(chunks)
         self._is_read = is_rest
         return places
 
-    def put(self, index: int, log_probs: Tensor) -> None:
-        """Take the log-probabilities of the chunk with that number, (T', V)."""
-        self._parts[index] = log_probs
+    def put(self, start: int, log_probs: Tensor) -> None:
+        """Take log-probabilities (T', V) that begin with frame `start`."""
+        end = start + len(log_probs)
+        if end > len(self._log_probs):
+            # Room for twice as much: many small pieces that stay, among large ones that go,
+            # would fragment the memory, by over 100 MB for each hour of audio.
+            larger = torch.empty(max(end, 2 * len(self._log_probs)), log_probs.shape[1])
+            larger[: len(self._log_probs)] = self._log_probs
+            self._log_probs = larger
+        self._log_probs[start:end] = log_probs
         self._n_awaited -= 1
-
-    def log_probs(self, n_tokens: int) -> Tensor:
-        """Return all log-probabilities, (T', V)."""
-        return torch.cat([torch.zeros(0, n_tokens), *(p for p in self._parts if p is not None)])
 
     def _counted(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         for block in blocks:

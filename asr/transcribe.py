@@ -182,11 +182,7 @@ class Transcriber:
         """
         if case not in get_args(Case):
             raise ConfigError(f"case {case!r}; take one of {', '.join(get_args(Case))}")
-        recordings = (
-            Recording(index, self.chunker, source, sample_rate, read_seconds=self.batch_seconds)
-            for index, source in enumerate(sources)
-        )
-        for recording in self._listen(recordings, on_progress or (lambda seconds: None)):
+        for recording in self._listen(sources, sample_rate, on_progress or (lambda seconds: None)):
             try:
                 yield recording.index, recording.error or self._decode(recording, case)
             except AsrError as error:
@@ -202,17 +198,15 @@ class Transcriber:
         Raises:
             AudioError: the recording cannot be read.
         """
-        recordings = iter([Recording(0, self.chunker, audio, sample_rate, self.batch_seconds)])
-        (recording,) = self._listen(recordings, lambda seconds: None)
+        (recording,) = self._listen([audio], sample_rate, lambda seconds: None)
         if recording.error:
             raise recording.error
-        return recording.log_probs(self.recognizer.tokenizer.n_tokens)
+        return recording.log_probs
 
     def _decode(self, recording: Recording, case: Case) -> Transcript:
-        log_probs = recording.log_probs(self.recognizer.tokenizer.n_tokens)
         (hypothesis,) = greedy(
-            log_probs[None],
-            torch.tensor([len(log_probs)]),
+            recording.log_probs[None],
+            torch.tensor([len(recording.log_probs)]),
             self.recognizer.tokenizer,
             self.recognizer.frame_seconds,
             durations=[recording.duration],
@@ -221,12 +215,23 @@ class Transcriber:
         return Transcript(_cased(hypothesis.text, case), words, recording.duration)
 
     def _listen(
-        self, recordings: Iterator[Recording], on_progress: Callable[[float], None]
+        self, sources: Iterable[Audio], sample_rate: int, on_progress: Callable[[float], None]
     ) -> Iterator[Recording]:
         """Compute the log-probabilities of recordings; each is handed out when it is done.
 
         Which chunks share a batch follows from the recordings alone, not from the timing.
         """
+        recordings = (
+            Recording(
+                index,
+                self.chunker,
+                source,
+                sample_rate,
+                n_tokens=self.recognizer.tokenizer.n_tokens,
+                read_seconds=self.batch_seconds,
+            )
+            for index, source in enumerate(sources)
+        )
         with _workers(self.recognizer.device) as (executor, n_workers):
             batches = _Batches(self, executor, n_workers, on_progress)
             # Read ahead so that chunks of similar length can be found for a batch.
@@ -253,7 +258,7 @@ class Transcriber:
             yield from batches.finish()
 
     def _run(self, chunks: Sequence[Chunk]) -> list[Tensor]:
-        """Return the kept log-probabilities of each chunk, (T', V)."""
+        """Return the kept log-probabilities of each chunk, (T', V), as views of one tensor."""
         with torch.inference_mode(), self._turn:
             features = pad_sequence([chunk.features for chunk in chunks], batch_first=True)
             lengths = torch.tensor([len(chunk.features) for chunk in chunks])
@@ -264,11 +269,7 @@ class Transcriber:
                     f"a batch of {features.shape[1] * len(chunks) * HOP_SECONDS:.0f} s does not "
                     f"fit into the memory of {self.recognizer.device}; lower batch_seconds"
                 ) from None
-        # Copies, so that a long recording does not keep its context and the padding.
-        return [
-            row[chunk.first : chunk.last].clone()
-            for row, chunk in zip(log_probs, chunks, strict=True)
-        ]
+        return [row[chunk.first : chunk.last] for row, chunk in zip(log_probs, chunks, strict=True)]
 
 
 class _Batches:
@@ -351,7 +352,7 @@ class _Batches:
         results = future.result()
         self._on_progress(sum(map(len, results)) * self._transcriber.recognizer.frame_seconds)
         for place, log_probs in zip(batch, results, strict=True):
-            place.recording.put(place.index, log_probs)
+            place.recording.put(place.start, log_probs)
             if place.recording.is_complete:
                 yield place.recording
 
