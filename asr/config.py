@@ -4,16 +4,13 @@ One file describes a training run; a copy lies in every model folder.  Single va
 overridden with `--set section.name=value`, where the value is read as TOML.
 """
 
-import difflib
-import json
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from asr.errors import ConfigError
+from asr.toml_config import Section, dump_toml, load_toml, parse_toml
 
 __all__ = [
     "AugmentConfig",
@@ -29,11 +26,7 @@ __all__ = [
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the utterances are and how they become batches."""
 
     train: list[str] = Field(default=[], description="manifests to train on")
@@ -51,7 +44,7 @@ class DataConfig(_Section):
     prefetch: int = Field(default=4, ge=1, description="batches prepared ahead")
 
 
-class FeatureConfig(_Section):
+class FeatureConfig(Section):
     """The front end; see `asr.features.FeatureExtractor`."""
 
     kind: Literal["logmel", "mfcc"] = "logmel"
@@ -62,7 +55,7 @@ class FeatureConfig(_Section):
     window_seconds: float = Field(default=10.0, gt=0, description="span of the sliding mean")
 
 
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """What is done to training audio; everything is off at its neutral value."""
 
     speeds: list[Annotated[float, Field(ge=0.5, le=2)]] = Field(
@@ -92,14 +85,14 @@ class AugmentConfig(_Section):
         )
 
 
-class TokenizerConfig(_Section):
+class TokenizerConfig(Section):
     """The output units; `folder` holds a tokenizer made by `asr prepare`."""
 
     kind: Literal["characters", "folder"] = "characters"
     folder: str = ""
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The acoustic model; see `asr.models.ctc.CtcModel`."""
 
     name: str = "ctc"
@@ -117,7 +110,7 @@ class ModelConfig(_Section):
     consistency_weight: float = Field(default=0.0, ge=0, description="CR-CTC; 0 switches it off")
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """Optimisation; see `asr.fit.fit`."""
 
     epochs: int = Field(default=50, ge=1)
@@ -141,7 +134,7 @@ class TrainingConfig(_Section):
     tensorboard: bool = False
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that defines a recogniser and its training."""
 
     seed: int = Field(default=0, ge=0)
@@ -171,101 +164,15 @@ class Config(_Section):
 
 
 def parse_config(text: str, *, source: str, overrides: Iterable[str] = ()) -> Config:
-    """Read a configuration from TOML text.
-
-    Args:
-        text: the TOML document.
-        source: its name in error messages.
-        overrides: `section.name=value` strings; the value is TOML, or a bare string.
-
-    Raises:
-        ConfigError: syntax errors, unknown names, wrong types or values out of range.
-    """
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not valid TOML: {error}") from None
-    for override in overrides:
-        _override(tree, override)
-    try:
-        # By way of JSON, in which strict pydantic takes a list for a tuple, as TOML must.
-        return Config.model_validate_json(json.dumps(tree, default=str))
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error)}") from None
+    """Read a configuration from TOML text; see `asr.toml_config.parse_toml`."""
+    return parse_toml(Config, text, source=source, overrides=overrides)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a configuration file.
-
-    Args:
-        path: a TOML file.
-        overrides: see `parse_config`.
-
-    Raises:
-        ConfigError: the file cannot be read or is wrong.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8; a TOML file is needed") from None
-    return parse_config(text, source=str(path), overrides=overrides)
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    name, equals, raw = override.partition("=")
-    keys = name.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: needs the form section.name=value")
-    try:
-        value = tomllib.loads(f"value = {raw.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw.strip()
-    section = tree
-    for key in keys[:-1]:
-        child = section.setdefault(key, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: {key} is a value, not a section")
-        section = child
-    section[keys[-1]] = value
-
-
-def _first_problem(error: ValidationError) -> str:
-    problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = f"unknown name{_suggestion(first['loc'])}"
-    elif where:
-        message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {message}{more}" if where else f"{message}{more}"
-
-
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    section: Any = Config
-    for part in location[:-1]:
-        section = section.model_fields[str(part)].annotation
-    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(section.model_fields)}"
+    """Read a configuration file; see `asr.toml_config.load_toml`."""
+    return load_toml(Config, path, overrides)
 
 
 def dump_config(config: Config) -> str:
     """Write a configuration as TOML that `parse_config` reads back to an equal one."""
-    lines = [f"seed = {config.seed}"]
-    for name, section in config.model_dump(mode="json").items():
-        if isinstance(section, dict):
-            lines += ["", f"[{name}]"]
-            lines += [f"{key} = {_toml(value)}" for key, value in section.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    # A JSON string is a valid TOML basic string; repr keeps floats exact.
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return dump_toml(config)

@@ -2,28 +2,16 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from asr.errors import AsrError, ConfigError
+from asr.cli import Parser, run_program
 
 __all__ = ["main"]
-
-INTERRUPTED = 128 + 2  # what a shell reports after SIGINT
-BROKEN_PIPE = 128 + 13  # what a shell reports after SIGPIPE
 
 _MODEL_HELP = "n-gram table, ARPA file (plain, gzip, xz) or KenLM binary"
 _ANY_MODEL_HELP = f"{_MODEL_HELP}; or the folder of a neural model"
 _OUTPUT_HELP = "file to write: .arpa, .arpa.gz, .arpa.xz, or .ngram for a table"
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are the project's: one line, without the usage in front."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see '{self.prog} --help')")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,29 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 2 bad input or arguments, 130 interrupted, 141 when the reader of standard
         output went away.
     """
-    try:
-        arguments = _parser().parse_args(argv)
-        level = logging.DEBUG if arguments.verbose else logging.WARNING
-        logging.basicConfig(format="lm: %(message)s", level=level, stream=sys.stderr)
-        from lm import commands  # here, so that the help comes at once
+    return run_program("lm", lambda: _run(argv))
 
-        getattr(commands, arguments.command)(arguments)
-        sys.stdout.flush()
-    except AsrError as error:
-        print(f"lm: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("lm: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Python flushes standard output once more at exit, which would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    level = logging.DEBUG if arguments.verbose else logging.WARNING
+    logging.basicConfig(format="lm: %(message)s", level=level, stream=sys.stderr)
+    from lm import commands  # here, so that the help comes at once
+
+    getattr(commands, arguments.command)(arguments)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m lm", description="Language models.")
+    parser = Parser(prog="python -m lm", description="Language models.")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what goes on")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(_add(commands, "train", "estimate a model from text"))
@@ -96,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: "argparse._SubParsersAction[_Parser]",
+    commands: "argparse._SubParsersAction[Parser]",
     name: str,
     text: str,
 ) -> argparse.ArgumentParser:

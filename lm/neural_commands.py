@@ -5,16 +5,15 @@ import json
 import logging
 import math
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asr.errors import ConfigError, LanguageModelError
-from asr.training_log import Evaluation
+from asr.toml_config import Override
+from asr.training_display import TrainingDisplay
 from asr.world import select_device
 from lm.neural_config import load_neural_config, parse_neural_config
 from lm.neural_model import (
@@ -25,16 +24,11 @@ from lm.neural_model import (
 from lm.neural_train import read_sentences, train
 from lm.perplexity import Perplexity
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["TrainingDisplay", "generate", "perplexity", "score", "train_neural"]
+__all__ = ["generate", "perplexity", "score", "train_neural"]
 
 
 def train_neural(arguments: argparse.Namespace) -> None:
     """Train a neural model; the same command goes on after an interruption."""
-    from rich.console import Console
-
     overrides = _overrides(arguments)
     if arguments.config is not None:
         config = load_neural_config(Path(arguments.config), overrides)
@@ -45,15 +39,12 @@ def train_neural(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{folder}: is a file; a neural model is a folder")
     logging.getLogger("lm").setLevel(logging.INFO)
     logging.getLogger("asr.fit").setLevel(logging.INFO)
-    display = TrainingDisplay(Console(stderr=True))
-    display.start()
     try:
-        result = train(config, folder, reporter=display)
+        with TrainingDisplay(_describe) as display:
+            result = train(config, folder, reporter=display)
     except KeyboardInterrupt:
         print(f"lm: the state is saved in {folder}, the same command goes on", file=sys.stderr)
         raise
-    finally:
-        display.stop()
     loss, *_ = result.best or (math.nan,)
     print(
         f"{folder / 'best'}: perplexity {math.exp(min(loss, 700)):.3f} per token on held-out text "
@@ -61,11 +52,14 @@ def train_neural(arguments: argparse.Namespace) -> None:
     )
 
 
-def _overrides(arguments: argparse.Namespace) -> list[tuple[str, object]]:
-    """What options say, in the names of the configuration; `--set` comes last."""
-    import tomllib
+def _describe(values: Mapping[str, float]) -> str:
+    perplexity_so_far = math.exp(min(values["loss"], 700))
+    return f"perplexity {perplexity_so_far:.2f}  {values['per_second']:.0f} tokens/s"
 
-    overrides: list[tuple[str, object]] = [
+
+def _overrides(arguments: argparse.Namespace) -> list[Override]:
+    """What options say, in the names of the configuration; `--set` comes last."""
+    overrides: list[Override] = [
         ("text.train", [str(Path(path).resolve()) for path in arguments.text]),
         ("model.kind", arguments.kind),
     ]
@@ -85,15 +79,7 @@ def _overrides(arguments: argparse.Namespace) -> list[tuple[str, object]]:
         overrides += [("text.units", "words"), ("text.n_units", arguments.vocabulary_size)]
     if arguments.normalize:
         overrides.append(("text.normalize", True))
-    for assignment in arguments.overrides:
-        name, equals, raw = assignment.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"--set {assignment}: needs the form section.name=value")
-        try:
-            value: object = tomllib.loads(f"value = {raw.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = raw.strip()
-        overrides.append((name.strip(), value))
+    overrides += arguments.overrides
     return overrides
 
 
@@ -176,55 +162,3 @@ def generate(arguments: argparse.Namespace) -> None:
             temperature=arguments.temperature,
         )
         print(model.units.decode(tokens))
-
-
-class TrainingDisplay:
-    """A progress bar on a terminal, a line every half minute elsewhere.
-
-    Args:
-        console: where to write.
-    """
-
-    def __init__(self, console: "Console") -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("reading", total=None)
-        self._last_line = 0.0
-
-    def start(self) -> None:
-        """Show the bar."""
-        self._progress.start()
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        self._progress.stop()
-
-    def progress(self, step: int, n_steps: int, values: Mapping[str, float]) -> None:
-        """Show the figures after an update."""
-        text = (
-            f"epoch {values['epoch']:.2f}  perplexity {math.exp(min(values['loss'], 700)):.2f}  "
-            f"{values['per_second']:.0f} tokens/s"
-        )
-        self._progress.update(self._task, completed=step, total=n_steps, description=text)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._last_line > 30:
-            self._last_line = now
-            self._console.print(f"update {step}/{n_steps}  {text}", highlight=False)
-
-    def evaluation(self, evaluation: Evaluation) -> None:
-        """Print a line about an evaluation."""
-        self._console.print(
-            f"epoch {evaluation.epoch:.2f}  update {evaluation.step}  held out: "
-            + "  ".join(f"{name} {value:.3f}" for name, value in evaluation.metrics.items())
-            + ("  (best)" if evaluation.is_best else ""),
-            highlight=False,
-        )

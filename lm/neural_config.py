@@ -1,15 +1,13 @@
 """A neural language model's configuration: TOML in, strict frozen dataclasses out."""
 
-import json
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from asr.config import TrainingConfig
-from asr.errors import ConfigError
+from asr.toml_config import Override, Section, dump_toml, load_toml, parse_toml
 
 __all__ = [
     "NeuralConfig",
@@ -22,11 +20,7 @@ __all__ = [
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class NeuralTextConfig(_Section):
+class NeuralTextConfig(Section):
     """The text, a sentence a line, and what its tokens are."""
 
     train: list[str] = Field(default=[], description="files: plain, gzip or xz")
@@ -40,7 +34,7 @@ class NeuralTextConfig(_Section):
     normalize: bool = Field(default=False, description="bring the text to A-Z and '")
 
 
-class NeuralModelConfig(_Section):
+class NeuralModelConfig(Section):
     """The network; see `lm.neural.LstmLM` and `lm.neural.Nplm`."""
 
     kind: Literal["lstm", "nplm"] = "lstm"
@@ -68,7 +62,7 @@ class NeuralTrainingConfig(TrainingConfig):
     segment: int = Field(default=128, ge=1, description="tokens that gradients flow back over")
 
 
-class NeuralConfig(_Section):
+class NeuralConfig(Section):
     """Everything that defines a neural language model and its training."""
 
     seed: int = Field(default=0, ge=0)
@@ -78,62 +72,17 @@ class NeuralConfig(_Section):
 
 
 def parse_neural_config(
-    text: str, *, source: str, overrides: Iterable[tuple[str, object]] = ()
+    text: str, *, source: str, overrides: Iterable[Override] = ()
 ) -> NeuralConfig:
-    """Read a configuration from TOML text.
-
-    Args:
-        text: the TOML document.
-        source: its name in error messages.
-        overrides: ("section.name", value) that replace what the document says.
-
-    Raises:
-        ConfigError: syntax errors, unknown names, wrong types or values out of range.
-    """
-    try:
-        tree: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not valid TOML: {error}") from None
-    for name, value in overrides:
-        section, _, key = name.rpartition(".")
-        place = tree.setdefault(section, {}) if section else tree
-        if not isinstance(place, dict):
-            raise ConfigError(f"{source}: {section} is a value, not a section")
-        place[key] = value
-    try:
-        return NeuralConfig.model_validate_json(json.dumps(tree, default=str))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
-        if first["type"] == "extra_forbidden":
-            problem = "unknown name"
-        raise ConfigError(f"{source}: {where}: {problem}") from None
+    """Read a configuration from TOML text; see `asr.toml_config.parse_toml`."""
+    return parse_toml(NeuralConfig, text, source=source, overrides=overrides)
 
 
-def load_neural_config(path: Path, overrides: Iterable[tuple[str, object]] = ()) -> NeuralConfig:
-    """Read a configuration file; see `parse_neural_config`.
-
-    Raises:
-        ConfigError: the file cannot be read or is wrong.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8; a TOML file is needed") from None
-    return parse_neural_config(text, source=str(path), overrides=overrides)
+def load_neural_config(path: Path, overrides: Iterable[Override] = ()) -> NeuralConfig:
+    """Read a configuration file; see `asr.toml_config.load_toml`."""
+    return load_toml(NeuralConfig, path, overrides)
 
 
 def dump_neural_config(config: NeuralConfig) -> str:
     """Write a configuration as TOML that `parse_neural_config` reads back to an equal one."""
-    lines = [f"seed = {config.seed}"]
-    for name, section in config.model_dump(mode="json").items():
-        if isinstance(section, dict):
-            lines += ["", f"[{name}]"]
-            # JSON's strings, numbers, booleans and lists are also TOML's.
-            lines += [
-                f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in section.items()
-            ]
-    return "\n".join(lines) + "\n"
+    return dump_toml(config)
