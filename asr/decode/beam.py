@@ -1,0 +1,302 @@
+"""CTC beam search with language models and hotwords."""
+
+import copy
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from asr.decode.align import best_alignments
+from asr.decode.beam_arrays import Limits
+from asr.decode.confidence import LEAST_MASS, posteriors, word_confidences
+from asr.decode.driver import Driver
+from asr.decode.fusion import NO_MODEL, TOKENS
+from asr.decode.hypothesis import Hypothesis, Word
+from asr.decode.nbest import NBest
+from asr.decode.neural_fusion import neural_token_ids
+from asr.decode.scoring import Weights, make_scoring
+from asr.errors import AsrError, ConfigError
+from asr.text import Tokenizer
+from lm.backoff import Ints
+from lm.neural_model import NeuralLanguageModel
+from lm.table import NgramTable
+
+__all__ = ["BeamHypothesis", "BeamOptions", "BeamSearch"]
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """What the beam search maximises, and what it leaves out to be fast.
+
+        score(y) = log p_ctc(y | x) + alpha * log p_ngram(y) + gamma * log p_neural(y)
+                   + beta * |y| + unknown_score * unknown words + hotword bonuses
+
+    |y| counts words, or tokens where the tokenizer marks no words.  Natural logarithms.
+
+    Attributes:
+        alpha: Weight of the n-gram model, at least 0.
+        beta: Score of each word.
+        gamma: Weight of the neural model, at least 0.
+        unknown_score: Score of each word outside the lexicon; None allows no such words.
+        width: Prefixes kept from frame to frame.
+        score_threshold: Prefixes that lie further below the best are dropped; inf for none.
+        token_threshold: Tokens whose log-probability in a frame is lower begin no new prefix
+            there; -inf for none.
+        top_tokens: Nor do tokens beyond so many of a frame; 0 for no limit.
+        blank_threshold: Frames whose blank is more probable than that are taken as nothing but
+            blank; 1 for none.
+        n_best: Hypotheses wanted of each utterance.
+        posterior_scale: Scores are multiplied by it where confidences are computed.
+    """
+
+    alpha: float = 0.5
+    beta: float = 1.0
+    gamma: float = 0.0
+    unknown_score: float | None = None
+    width: int = 50
+    score_threshold: float = 15.0
+    token_threshold: float = -10.0
+    top_tokens: int = 0
+    blank_threshold: float = 0.9999
+    n_best: int = 1
+    posterior_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "alpha": 0 <= self.alpha < math.inf,
+            "beta": math.isfinite(self.beta),
+            "gamma": 0 <= self.gamma < math.inf,
+            "unknown_score": self.unknown_score is None or math.isfinite(self.unknown_score),
+            "width": self.width >= 1,
+            "score_threshold": self.score_threshold >= 0,
+            "token_threshold": self.token_threshold <= 0,
+            "top_tokens": self.top_tokens >= 0,
+            "blank_threshold": 0 < self.blank_threshold <= 1,
+            "n_best": self.n_best >= 1,
+            "posterior_scale": 0 < self.posterior_scale < math.inf,
+        }
+        for name, fits in ranges.items():
+            if not fits:
+                raise ConfigError(
+                    f"{name} = {getattr(self, name)} is out of range; see asr.decode.BeamOptions"
+                )
+
+    @property
+    def weights(self) -> Weights:
+        """What weighs the parts of the score."""
+        return Weights(self.alpha, self.beta, self.gamma, self.unknown_score)
+
+    @property
+    def limits(self) -> Limits:
+        """What the compiled search leaves out."""
+        blank = math.log(self.blank_threshold) if self.blank_threshold < 1 else math.inf
+        return Limits(
+            self.width,
+            float(self.score_threshold),
+            float(self.token_threshold),
+            self.top_tokens,
+            blank,
+        )
+
+
+@dataclass(frozen=True)
+class BeamHypothesis(Hypothesis):
+    """A hypothesis of the beam search; a word's confidence is its share of the n-best's mass.
+
+    Attributes:
+        acoustic: log p_ctc(y | x), as far as the beam has added up alignments.
+        ngram: log p_ngram(y), not weighted.
+        neural: log p_neural(y), not weighted.
+        bonus: Scores of words, unknown words and hotwords.
+    """
+
+    acoustic: float
+    ngram: float
+    neural: float
+    bonus: float
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text of the n-best: its place there, tokens, words with their ranges, confidences."""
+
+    index: int
+    tokens: list[int]
+    words: list[tuple[str, int, int]]
+    confidences: Sequence[float]
+
+
+class _Clock(NamedTuple):
+    """From frames to seconds."""
+
+    frame_seconds: float
+    duration: float
+
+    def start(self, frame: int) -> float:
+        return float(frame) * self.frame_seconds
+
+    def end(self, frame: int) -> float:
+        return min(float(frame + 1) * self.frame_seconds, self.duration)
+
+
+class BeamSearch:
+    """Finds the transcripts that acoustic model, language models and hotwords like best.
+
+    Prefixes are summed over their alignments, and language models are asked once per prefix.
+    Utterances of a batch are decoded in parallel threads, each with the same result as alone.
+
+    Args:
+        tokenizer: That of the acoustic model.
+        options: Weights and limits.
+        table: An n-gram model of words or of the tokenizer's tokens.
+        words: The lexicon; without it the words of a word model.
+        hotwords: Phrases and what each occurrence adds to the score.
+        neural: A neural language model of the tokenizer's tokens.
+        lexicon_file: Where to keep the lexicon's tables for the next time.
+
+    Raises:
+        LanguageModelError: If the units of a language model do not fit the tokenizer.
+        ConfigError: If an option is out of range or a hotword cannot be spelled.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        options: BeamOptions | None = None,
+        *,
+        table: NgramTable | None = None,
+        words: Sequence[str] | None = None,
+        hotwords: Mapping[str, float] | None = None,
+        neural: NeuralLanguageModel | None = None,
+        lexicon_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._scoring = make_scoring(
+            tokenizer, table=table, words=words, hotwords=hotwords, lexicon_file=lexicon_file
+        )
+        self._neural = None if neural is None else (neural, neural_token_ids(neural, tokenizer))
+        spelling = self._scoring.spelling
+        starts_and_texts = zip(spelling.starts, spelling.texts, strict=True)
+        self._pieces = ["\n" * starts + text for starts, text in starts_and_texts]
+        self._set_options(options or BeamOptions())
+
+    def with_options(self, options: BeamOptions) -> "BeamSearch":
+        """The same models with other weights and limits."""
+        other = copy.copy(self)
+        other._set_options(options)
+        return other
+
+    def _set_options(self, options: BeamOptions) -> None:
+        self.options = options
+        units = NO_MODEL if self._neural is None else TOKENS
+        fusion = self._scoring.fusion(options.weights, units)
+        self._driver = Driver(fusion, options.limits, self._neural)
+
+    def decode(
+        self,
+        log_probs: Tensor,
+        lengths: Tensor,
+        frame_seconds: float,
+        *,
+        durations: Sequence[float] | None = None,
+    ) -> list[list[BeamHypothesis]]:
+        """Decode a batch.
+
+        Args:
+            log_probs: (B, T, V), natural logarithms; symbol 0 is the blank.
+            lengths: (B,) int64, frames.
+            frame_seconds: Seconds from one frame to the next: hop times subsampling factor.
+            durations: Seconds of each utterance; word times stop there.
+
+        Returns:
+            For each utterance its n-best hypotheses, best first, each with another text.  A lexicon
+            that allows nothing of what was said leaves one empty hypothesis with score -inf.
+
+        Raises:
+            AsrError: If the log-probabilities of a valid frame are NaN.
+        """
+        found = self.search(log_probs, lengths)
+        texts = [self._distinct_texts(n_best) for n_best in found]
+        rows = [row for row, utterance in enumerate(texts) for _ in utterance]
+        tokens = [text.tokens for utterance in texts for text in utterance]
+        paths, _ = best_alignments(log_probs[rows], lengths[rows], tokens)
+        path = iter(paths)
+        limits = durations if durations is not None else [math.inf] * len(found)
+        hypotheses = []
+        for n_best, utterance, limit in zip(found, texts, limits, strict=True):
+            clock = _Clock(frame_seconds, limit)
+            hypotheses.append(
+                [self._hypothesis(n_best, text, clock, next(path)) for text in utterance]
+                or [BeamHypothesis("", (), (), -math.inf, -math.inf, 0.0, 0.0, 0.0)]
+            )
+        return hypotheses
+
+    def _distinct_texts(self, found: NBest) -> list["_Text"]:
+        """The best token sequence of each text, with the confidences of its words."""
+        tokens = [t.tolist() for t in np.split(found.tokens, found.starts[1:-1])]
+        masses = posteriors(found.scores, self.options.posterior_scale)
+        n_wanted = self.options.n_best
+        best: dict[tuple[str, ...], int] = {}
+        shares: dict[tuple[str, ...], float] = {}
+        for index, mass in enumerate(masses.tolist()):
+            if mass > LEAST_MASS or len(best) < n_wanted:
+                words = self._words(tokens[index])
+                best.setdefault(words, index)
+                shares[words] = shares.get(words, 0.0) + mass
+        confidences = word_confidences(list(best), list(shares.values()), n_wanted)
+        return [
+            _Text(index, tokens[index], self.tokenizer.split_words(tokens[index]), values)
+            for index, values in zip(list(best.values())[:n_wanted], confidences, strict=True)
+        ]
+
+    def _words(self, tokens: Sequence[int]) -> tuple[str, ...]:
+        """The words of tokens, without their places, which take longer to find."""
+        text = "".join([self._pieces[token] for token in tokens])
+        return tuple(filter(None, text.split("\n")))
+
+    def _hypothesis(
+        self, found: NBest, text: "_Text", clock: "_Clock", path: Ints
+    ) -> BeamHypothesis:
+        # The path holds each token once and in order, as one run of frames.
+        spoken = np.flatnonzero(path >= 0)
+        first = spoken[np.searchsorted(path[spoken], np.arange(len(text.tokens)))]
+        last = spoken[np.searchsorted(path[spoken], np.arange(len(text.tokens)), "right") - 1]
+        words = tuple(
+            Word(word, clock.start(first[begin]), clock.end(last[end - 1]), confidence)
+            for (word, begin, end), confidence in zip(text.words, text.confidences, strict=True)
+        )
+        index = text.index
+        return BeamHypothesis(
+            text=self.tokenizer.decode(text.tokens),
+            tokens=tuple(text.tokens),
+            words=words,
+            score=float(found.scores[index]),
+            acoustic=float(found.acoustic[index]),
+            ngram=float(found.ngram[index]),
+            neural=float(found.neural[index]),
+            bonus=float(found.bonus[index]),
+        )
+
+    def search(self, log_probs: Tensor, lengths: Tensor) -> list[NBest]:
+        """Find the best token sequences of a batch, as arrays; see `decode`."""
+        n_tokens = self.tokenizer.n_tokens
+        if log_probs.ndim != 3 or log_probs.shape[2] != n_tokens:
+            raise AsrError(
+                f"log-probabilities of shape {tuple(log_probs.shape)}: (B, T, {n_tokens}) is "
+                "needed, as many as the tokenizer has tokens; use model and tokenizer of one folder"
+            )
+        rows = log_probs.detach().float().cpu().numpy()
+        utterances = []
+        for index, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
+            frames = np.ascontiguousarray(row[:length])
+            if np.isnan(frames).any():
+                raise AsrError(
+                    f"the model's output for utterance {index} of the batch is NaN: its weights "
+                    "are damaged or the precision too low; check the model, or use float32"
+                )
+            utterances.append(frames)
+        return self._driver.run(utterances)

@@ -1,0 +1,228 @@
+"""Makes ready what scores the prefixes of a beam: lexicon, n-gram model and hotwords."""
+
+import logging
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.decode.fusion import NO_MODEL, TOKENS, WORDS, Fusion, make_tokens
+from asr.decode.hotwords import Hotwords, compile_hotwords
+from asr.decode.lexicon_trie import Trie, load_trie, save_trie, trie_of_words
+from asr.decode.spelling import Spelling, spelling_of
+from asr.errors import LanguageModelError
+from asr.text import Tokenizer
+from lm.automaton import Automaton
+from lm.backoff import UNKNOWN, Floats, Ints
+from lm.corpus import SPACE
+from lm.table import NgramTable
+
+__all__ = ["Scoring", "Weights", "make_scoring", "ngram_units"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each part of the score counts.
+
+    Attributes:
+        alpha: Of the n-gram model's log-probability, at least 0.
+        beta: Added for each word; for each token where the tokenizer marks no words.
+        gamma: Of the neural model's log-probability, at least 0.
+        unknown_score: Added for each word outside the lexicon; None closes the lexicon.
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+    unknown_score: float | None
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Lexicon, n-gram model and hotwords in the tables of the compiled search.
+
+    Attributes:
+        spelling: How the tokens spell words.
+        trie: The lexicon; empty where there is none.
+        automaton: The n-gram model; one that says nothing where there is none.
+        units: Of the n-gram model: NO_MODEL, WORDS or TOKENS.
+        token_ids: The n-gram model's id of each token.
+        unknown_log_prob: Unigram log-probability of words that the n-gram model does not know.
+        hotwords: The hotwords.
+    """
+
+    spelling: Spelling
+    trie: Trie
+    automaton: Automaton
+    units: int
+    token_ids: tuple[int, ...]
+    unknown_log_prob: float
+    hotwords: Hotwords
+
+    def fusion(self, weights: Weights, neural_units: int = NO_MODEL) -> Fusion:
+        """Weigh the parts."""
+        has_words = len(self.trie.word_ids) > 0
+        unknown_score = weights.unknown_score if has_words else 0.0
+        unknown = -np.inf
+        if unknown_score is not None:
+            unknown = unknown_score
+            if self.units == WORDS:
+                unknown += weights.alpha * self.unknown_log_prob
+        alpha = weights.alpha if self.units == WORDS else 0.0
+        tokens = make_tokens(self.spelling, self.trie, self.token_ids, alpha, weights.beta, unknown)
+        n_hotword_states = len(self.hotwords.states)
+        return Fusion(
+            trie=self.trie,
+            automaton=self.automaton,
+            hotwords=self.hotwords,
+            tokens=tokens,
+            alpha=float(weights.alpha),
+            beta=float(weights.beta),
+            gamma=float(weights.gamma),
+            unknown_score=float(unknown_score or 0.0),
+            unknown_expected=float(unknown),
+            closed=unknown_score is None,
+            ngram_units=self.units,
+            neural_units=neural_units,
+            simple=self.units != TOKENS and neural_units == NO_MODEL and n_hotword_states <= 2,
+            token_bound=_largest_gain(self.hotwords, self.spelling),
+            start_bound=float(tokens["gain"][1:].max(initial=-np.inf)),
+        )
+
+
+def make_scoring(
+    tokenizer: Tokenizer,
+    *,
+    table: NgramTable | None = None,
+    words: Sequence[str] | None = None,
+    hotwords: Mapping[str, float] | None = None,
+    lexicon_file: str | os.PathLike[str] | None = None,
+) -> Scoring:
+    """Build the tables.
+
+    Args:
+        tokenizer: That of the acoustic model.
+        table: An n-gram model of words or of the tokenizer's tokens.
+        words: The lexicon; without it the words of a word model.
+        hotwords: The bonus of each phrase.
+        lexicon_file: Where to keep the lexicon's tables for the next time.
+
+    Raises:
+        LanguageModelError: If the model's units or the words do not fit the tokenizer.
+        ConfigError: If a hotword cannot be spelled.
+    """
+    spelling = spelling_of(tokenizer)
+    units = NO_MODEL if table is None else ngram_units(table, tokenizer, spelling)
+    if words is None and table is not None and units == WORDS:
+        words = table.vocabulary[3:]
+    if words and not tokenizer.marks_words:
+        raise LanguageModelError(
+            "a lexicon of words, but the tokenizer does not mark where words end; use a tokenizer "
+            "of characters with a space or of word pieces"
+        )
+    log_probs = np.zeros(len(words or ()), np.float32)
+    word_ids = np.zeros(len(words or ()), np.int32)
+    if words and table is not None and units == WORDS:
+        word_ids = np.array([table.word_id(word) for word in words], np.int32)
+        log_probs = _unigrams(table)[word_ids]
+    token_ids = [0] * tokenizer.n_tokens
+    if table is not None and units == TOKENS:
+        token_ids = [table.word_id(SPACE if s == " " else s) for s in tokenizer.symbols]
+    return Scoring(
+        spelling=spelling,
+        trie=_lexicon(list(words or ()), word_ids, log_probs, spelling, lexicon_file),
+        automaton=_no_automaton() if table is None else table.automaton,
+        units=units,
+        token_ids=tuple(token_ids),
+        unknown_log_prob=0.0 if table is None else float(_unigrams(table)[UNKNOWN]),
+        hotwords=compile_hotwords(hotwords or {}, tokenizer, spelling),
+    )
+
+
+def ngram_units(table: NgramTable, tokenizer: Tokenizer, spelling: Spelling) -> int:
+    """Whether a model is one of WORDS that the tokenizer can spell or one of its TOKENS.
+
+    Raises:
+        LanguageModelError: It is neither.
+    """
+    symbols = {SPACE if symbol == " " else symbol for symbol in tokenizer.symbols[1:]}
+    starting = {
+        SPACE if tokenizer.symbols[token] == " " else tokenizer.symbols[token]
+        for token, starts in enumerate(spelling.starts)
+        if starts
+    }
+    units = table.vocabulary[3:]
+    known = set(units)
+    if known and known <= symbols and known & starting:
+        return TOKENS
+    characters = set("".join(spelling.texts))
+    n_spelled = sum(map(characters.issuperset, units))
+    if tokenizer.marks_words and 2 * n_spelled > len(units):
+        return WORDS
+    examples = ", ".join(map(repr, units[:3]))
+    tokens = ", ".join(map(repr, tokenizer.symbols[1:6]))
+    raise LanguageModelError(
+        f"the language model's units ({examples}, ...) do not fit the tokenizer ({tokens}, ...): "
+        f"it can spell {n_spelled} of {len(units)}"
+        + ("" if tokenizer.marks_words else " and does not mark where words end")
+        + "; train a model on text as the transcripts are written (`python -m lm train "
+        "--normalize`), or of the tokenizer's tokens (--tokenizer)"
+    )
+
+
+def _lexicon(
+    words: Sequence[str],
+    word_ids: Ints,
+    log_probs: Floats,
+    spelling: Spelling,
+    path: str | os.PathLike[str] | None,
+) -> Trie:
+    made_from = zlib.crc32(repr(spelling).encode())
+    for part in ("\n".join(words).encode(), word_ids.tobytes(), log_probs.tobytes()):
+        made_from = zlib.crc32(part, made_from)
+    if path is not None and Path(path).exists():
+        trie = load_trie(path, made_from)
+        if trie is not None:
+            return trie
+    trie, n_left_out = trie_of_words(words, word_ids, log_probs, spelling)
+    if words and n_left_out == len(words):
+        raise LanguageModelError(
+            f"the tokenizer can spell none of the {len(words)} words of the lexicon, as "
+            f"{words[0]!r}; write them as the transcripts are written"
+        )
+    if n_left_out:
+        _logger.info("%d of %d words cannot be spelled", n_left_out, len(words))
+    if path is not None:
+        try:
+            save_trie(trie, path, made_from)
+        except LanguageModelError as error:
+            _logger.info("the lexicon's tables are not kept: %s", error)
+    return trie
+
+
+def _unigrams(table: NgramTable) -> Floats:
+    values = table.automaton.arc_log_probs[: table.n_words]
+    if values.dtype == np.float32:
+        return values.astype(np.float32)
+    return table.automaton.codebook[values]
+
+
+def _no_automaton() -> Automaton:
+    """An automaton for compiled functions that will not ask it."""
+    integers, floats = np.zeros(2, np.int32), np.zeros(2, np.float32)
+    for array in (integers, floats):
+        array.setflags(write=False)
+    return Automaton(integers, integers, floats, floats, integers, floats, integers, floats)
+
+
+def _largest_gain(hotwords: Hotwords, spelling: Spelling) -> float:
+    """The most that one token adds for hotwords."""
+    following, states = hotwords
+    gains = states["expected"][following] - states["expected"][:, None]
+    gains += np.outer(states["complete"], spelling.starts)
+    return float(gains[:, 1:].max(initial=0.0))
