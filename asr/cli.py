@@ -18,7 +18,17 @@ from asr.errors import AsrError, ConfigError
 __all__ = ["COMMANDS", "Parser", "main", "run_program"]
 
 # Each is asr/commands/NAME.py, in the order in which `asr --help` lists them.
-COMMANDS = ("transcribe", "train", "evaluate", "score", "prepare", "align", "info", "doctor")
+COMMANDS = (
+    "transcribe",
+    "train",
+    "tune",
+    "evaluate",
+    "score",
+    "prepare",
+    "align",
+    "info",
+    "doctor",
+)
 
 INTERRUPTED = 128 + 2  # what a shell reports after SIGINT
 BROKEN_PIPE = 128 + 13  # what a shell reports after SIGPIPE

@@ -16,6 +16,7 @@ __all__ = [
     "AugmentConfig",
     "Config",
     "DataConfig",
+    "DecodingConfig",
     "FeatureConfig",
     "ModelConfig",
     "TokenizerConfig",
@@ -132,6 +133,28 @@ class TrainingConfig(Section):
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: torch's choice")
     tensorboard: bool = False
+
+
+class DecodingConfig(Section):
+    """How a recogniser decodes; see `asr.decode.beam.BeamOptions`.  Paths start from its file."""
+
+    lm: str = Field(default="", description="n-gram model: table or ARPA")
+    neural: str = Field(default="", description="folder of a neural language model")
+    rescore: bool = Field(default=False, description="the neural model only reorders the n-best")
+    lexicon: str = Field(default="", description="word list; empty: the n-gram model's words")
+    hotwords: str = Field(default="", description="file with a phrase a line")
+    hotword_bonus: float = Field(default=5.0, ge=0)
+    alpha: float = Field(default=0.5, ge=0, description="weight of the n-gram model")
+    beta: float = Field(default=1.0, description="score of each word")
+    gamma: float = Field(default=0.3, ge=0, description="weight of the neural model")
+    unknown_score: float | None = Field(
+        default=None, description="score of a word outside the lexicon; without: there are none"
+    )
+    beam: int = Field(default=50, ge=1, description="prefixes kept from frame to frame")
+    score_threshold: float = Field(default=15.0, ge=0)
+    token_threshold: float = Field(default=-10.0, le=0)
+    blank_threshold: float = Field(default=0.9999, gt=0, le=1)
+    posterior_scale: float = Field(default=1.0, gt=0, description="calibrates confidences")
 
 
 class Config(Section):

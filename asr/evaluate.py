@@ -10,10 +10,16 @@ from asr.errors import AsrError
 from asr.formats import write_text
 from asr.manifest import Utterance
 from asr.metrics import Score, score
-from asr.text import Tokenizer, normalize
+from asr.text import Tokenizer, normalize, writes_upper_case
 from asr.transcribe import Transcriber
 
-__all__ = ["Evaluation", "evaluate", "join", "write_hypotheses", "writes_upper_case"]
+__all__ = [
+    "Evaluation",
+    "evaluate",
+    "join",
+    "scored_references",
+    "write_hypotheses",
+]
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,7 @@ def evaluate(
     Raises:
         TextError: a reference that cannot be written in the tokenizer's units.
     """
-    tokenizer = transcriber.recognizer.tokenizer
-    texts = [utterance.text for utterance in utterances]
-    if normalized or (normalized is None and writes_upper_case(tokenizer)):
-        texts = [normalize(text) for text in texts]
-    if not tokenizer.marks_words:
-        texts = [tokenizer.decode(tokenizer.encode(text)) for text in texts]
+    texts = scored_references(utterances, transcriber.recognizer.tokenizer, normalized=normalized)
     start = time.perf_counter()
     recognized: dict[int, str] = {}
     errors: dict[int, AsrError] = {}
@@ -108,6 +109,18 @@ def evaluate(
     )
 
 
+def scored_references(
+    utterances: Sequence[Utterance], tokenizer: Tokenizer, *, normalized: bool | None = None
+) -> list[str]:
+    """Return what was said as it is scored; see `evaluate`."""
+    texts = [utterance.text for utterance in utterances]
+    if normalized or (normalized is None and writes_upper_case(tokenizer)):
+        texts = [normalize(text) for text in texts]
+    if not tokenizer.marks_words:
+        texts = [tokenizer.decode(tokenizer.encode(text)) for text in texts]
+    return texts
+
+
 def join(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Return the evaluation of several manifests as that of one."""
     return Evaluation(
@@ -118,12 +131,6 @@ def join(evaluations: Sequence[Evaluation]) -> Evaluation:
         audio_seconds=sum(part.audio_seconds for part in evaluations),
         seconds=sum(part.seconds for part in evaluations),
     )
-
-
-def writes_upper_case(tokenizer: Tokenizer) -> bool:
-    """Whether all letters that a tokenizer writes are upper case, as `normalize` makes them."""
-    letters = "".join(tokenizer.symbols[1:])
-    return letters == letters.upper() and letters != letters.lower()
 
 
 def write_hypotheses(path: Path, evaluation: Evaluation) -> None:

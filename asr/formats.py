@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _fields(transcript: Transcript) -> dict[str, object]:
     # Rounded to what the figures mean: frames are 10 ms and more apart.
-    return {
+    fields: dict[str, object] = {
         "text": transcript.text,
         "duration": round(transcript.duration, 3),
         "words": [
@@ -95,6 +95,19 @@ def _fields(transcript: Transcript) -> dict[str, object]:
             for word in transcript.words
         ],
     }
+    if transcript.alternatives:
+        fields["nbest"] = [
+            {
+                "text": each.text,
+                **{
+                    name: round(getattr(each, name), 4)
+                    for name in ("score", "acoustic", "ngram", "neural", "bonus")
+                    if hasattr(each, name)
+                },
+            }
+            for each in transcript.alternatives
+        ]
+    return fields
 
 
 def _cues(transcript: Transcript) -> list[Cue]:

@@ -24,6 +24,7 @@ __all__ = [
     "load_tokenizer",
     "normalize",
     "train_sentencepiece",
+    "writes_upper_case",
 ]
 
 BLANK = "<blank>"
@@ -368,3 +369,9 @@ def _save_json(folder: Path, fields: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(fields, ensure_ascii=False, indent=1)
     (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+
+
+def writes_upper_case(tokenizer: Tokenizer) -> bool:
+    """Whether all letters that a tokenizer writes are upper case, as `normalize` makes them."""
+    letters = "".join(tokenizer.symbols[1:])
+    return letters == letters.upper() and letters != letters.lower()

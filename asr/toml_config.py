@@ -81,7 +81,11 @@ def dump_toml(config: Section) -> str:
     `parse_toml` reads it back to an equal one.
     """
     values = config.model_dump(mode="json")
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not _is_section(value)]
+    lines = [
+        f"{key} = {_toml(value)}"
+        for key, value in values.items()
+        if value is not None and not _is_section(value)
+    ]
     for name, section in values.items():
         if _is_section(section):
             lines += ["", f"[{name}]"]

@@ -1,38 +1,35 @@
 """From recordings to transcripts: any number of them, of any length, in bounded memory."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from asr.audio import SAMPLE_RATE
-from asr.chunks import Chunk, Chunker
+from asr.config import DecodingConfig
 from asr.decode.greedy import greedy
-from asr.decode.hypothesis import Word
+from asr.decode.hypothesis import Hypothesis, Word
 from asr.errors import AsrError, ConfigError
-from asr.models.recognizer import HOP_SECONDS, Recognizer
-from asr.recording import Audio, Place, Recording
+from asr.listener import Listener
+from asr.models.recognizer import Recognizer
+from asr.recording import Audio, Recording
 from asr.world import select_device
+
+if TYPE_CHECKING:
+    from asr.decode.decoder import Decoder
 
 __all__ = ["Case", "Transcriber", "Transcript", "load"]
 
 Case = Literal["lower", "upper", "model"]
 """How text is written; "model" leaves it as the model writes it."""
 
-# The most threads that transcribe at once; each needs the memory of a batch.
-_MAX_WORKERS = 8
-# The most audio whose features wait to be sorted by length, 32 kB a second.  Read speech has
-# 14 % of padding in batches from 640 s of it, 8 % in batches from 2400 s.
-_POOL_SECONDS = 2400
+# Recordings that are decoded together: a neural language model answers all of them at once.
+_N_DECODED_TOGETHER = 32
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,14 @@ class Transcript:
         words: its words in order, none starting before the one before it ends; times in
             seconds from the start of the recording.
         duration: of the recording, in seconds.
+        alternatives: what else it may have been, this transcript first, where several
+            hypotheses were asked for.
     """
 
     text: str
     words: tuple[Word, ...]
     duration: float
+    alternatives: tuple[Hypothesis, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""
@@ -60,6 +60,8 @@ def load(
     device: str = "auto",
     *,
     batch_seconds: float | None = None,
+    decoding: DecodingConfig | Literal["model", "greedy"] = "model",
+    n_best: int = 1,
 ) -> "Transcriber":
     """Load a model for transcribing.
 
@@ -67,27 +69,42 @@ def load(
         name: "default" for the model in the package, or a model folder.
         device: "auto" (CUDA, else CPU), "cpu", "cuda", "cuda:N" or "mps".
         batch_seconds: see `Transcriber`.
+        decoding: "model" for what the model folder's decoding.toml says (greedy where there is
+            none), "greedy", or a configuration.
+        n_best: hypotheses of each recording in `Transcript.alternatives`; needs a beam search.
 
     Raises:
         AsrError: there is no such model or device.
     """
     chosen = select_device(device)
     recognizer = Recognizer.load(name if isinstance(name, str) else Path(name), chosen)
-    return Transcriber(recognizer, batch_seconds=batch_seconds)
+    folder = Path()
+    if decoding == "model":
+        folder, decoding = recognizer.folder or Path(), recognizer.decoding or "greedy"
+    decoder = None
+    if isinstance(decoding, DecodingConfig):
+        # Here, because the compiled search takes a while to import.
+        from asr.decode.decoder import build_decoder
+
+        decoder = build_decoder(
+            decoding,
+            recognizer.tokenizer,
+            recognizer.frame_seconds,
+            folder=folder,
+            n_best=n_best,
+        )
+    return Transcriber(recognizer, batch_seconds=batch_seconds, decoder=decoder)
 
 
 class Transcriber:
     """A recogniser at work.
-
-    On a CPU, as many batches are worked on at once as torch has threads
-    (`torch.set_num_threads`), each by one thread: recurrent layers gain more from that than
-    from several threads on one batch.
 
     Args:
         recognizer: the model, in eval mode.
         batch_seconds: audio in a batch, with padding; by default 160 on a CPU, else 640.
         chunk_seconds: what is kept of each chunk of a recording that is longer than a chunk.
         context_seconds: what each chunk hears on either side beyond that.
+        decoder: a beam search; without one decoding is greedy.
 
     Raises:
         ConfigError: one of them is out of range.
@@ -100,27 +117,16 @@ class Transcriber:
         batch_seconds: float | None = None,
         chunk_seconds: float = 30.0,
         context_seconds: float = 4.0,
+        decoder: "Decoder | None" = None,
     ) -> None:
-        is_on_cpu = recognizer.device.type == "cpu"
-        batch_seconds = batch_seconds if batch_seconds is not None else 160 if is_on_cpu else 640
-        for name, value, low in (
-            ("batch_seconds", batch_seconds, 1.0),
-            ("chunk_seconds", chunk_seconds, 1.0),
-            ("context_seconds", context_seconds, 0.0),
-        ):
-            if not low <= value < float("inf"):
-                raise ConfigError(f"{name} is {value:g}; {low:g} or more seconds are needed")
         self.recognizer = recognizer
-        self.batch_seconds = batch_seconds
-        self.chunker = Chunker(
-            recognizer.extractor,
-            recognizer.normalizer,
-            factor=recognizer.network.subsampling_factor,
-            seconds=chunk_seconds,
+        self.decoder = decoder
+        self.listener = Listener(
+            recognizer,
+            batch_seconds=batch_seconds,
+            chunk_seconds=chunk_seconds,
             context_seconds=context_seconds,
         )
-        # On an accelerator one batch at a time: its memory is the limit.
-        self._turn: AbstractContextManager[Any] = nullcontext() if is_on_cpu else Lock()
 
     @overload  # a str is a sequence of str, but the first signature takes it
     def transcribe(  # type: ignore[overload-overlap]
@@ -182,11 +188,13 @@ class Transcriber:
         """
         if case not in get_args(Case):
             raise ConfigError(f"case {case!r}; take one of {', '.join(get_args(Case))}")
-        for recording in self._listen(sources, sample_rate, on_progress or (lambda seconds: None)):
-            try:
-                yield recording.index, recording.error or self._decode(recording, case)
-            except AsrError as error:
-                yield recording.index, error
+        heard = self.listener.listen(sources, sample_rate, on_progress or (lambda seconds: None))
+        decoded = self._decode_beam(heard) if self.decoder else self._decode_greedy(heard)
+        for recording, result in decoded:
+            if isinstance(result, AsrError):
+                yield recording.index, result
+            else:
+                yield recording.index, _transcript(result, recording.duration, case)
 
     def log_probs(self, audio: Audio, *, sample_rate: int = SAMPLE_RATE) -> Tensor:
         """Return the log-probabilities of a recording, (T', V) on the CPU.
@@ -198,181 +206,76 @@ class Transcriber:
         Raises:
             AudioError: the recording cannot be read.
         """
-        (recording,) = self._listen([audio], sample_rate, lambda seconds: None)
+        (recording,) = self.listener.listen([audio], sample_rate, lambda seconds: None)
         if recording.error:
             raise recording.error
         return recording.log_probs
 
-    def _decode(self, recording: Recording, case: Case) -> Transcript:
-        (hypothesis,) = greedy(
-            recording.log_probs[None],
-            torch.tensor([len(recording.log_probs)]),
-            self.recognizer.tokenizer,
-            self.recognizer.frame_seconds,
-            durations=[recording.duration],
-        )
-        words = tuple(replace(word, text=_cased(word.text, case)) for word in hypothesis.words)
-        return Transcript(_cased(hypothesis.text, case), words, recording.duration)
-
-    def _listen(
-        self, sources: Iterable[Audio], sample_rate: int, on_progress: Callable[[float], None]
-    ) -> Iterator[Recording]:
-        """Compute the log-probabilities of recordings; each is handed out when it is done.
-
-        Which chunks share a batch follows from the recordings alone, not from the timing.
-        """
-        recordings = (
-            Recording(
-                index,
-                self.chunker,
-                source,
-                sample_rate,
-                n_tokens=self.recognizer.tokenizer.n_tokens,
-                read_seconds=self.batch_seconds,
-            )
-            for index, source in enumerate(sources)
-        )
-        with _workers(self.recognizer.device) as (executor, n_workers):
-            batches = _Batches(self, executor, n_workers, on_progress)
-            # Read ahead so that chunks of similar length can be found for a batch.
-            reading: deque[tuple[Recording, Future[tuple[list[Chunk], bool]]]] = deque()
-            while True:
-                while len(reading) < 4 * n_workers and (recording := next(recordings, None)):
-                    reading.append((recording, executor.submit(recording.read)))
-                if not reading:
-                    break
-                recording, future = reading.popleft()
-                try:
-                    chunks, is_rest = future.result()
-                except AsrError as error:
-                    recording.error = error
-                    yield recording
-                    continue
-                if not is_rest:
-                    reading.appendleft((recording, executor.submit(recording.read)))
-                places = recording.expect(chunks, is_rest=is_rest)
-                if recording.is_complete:
-                    yield recording
-                for place in places:
-                    yield from batches.add(place)
-            yield from batches.finish()
-
-    def _run(self, chunks: Sequence[Chunk]) -> list[Tensor]:
-        """Return the kept log-probabilities of each chunk, (T', V), as views of one tensor."""
-        with torch.inference_mode(), self._turn:
-            features = pad_sequence([chunk.features for chunk in chunks], batch_first=True)
-            lengths = torch.tensor([len(chunk.features) for chunk in chunks])
+    def _decode_greedy(
+        self, recordings: Iterable[Recording]
+    ) -> Iterator[tuple[Recording, Sequence[Hypothesis] | AsrError]]:
+        for recording in recordings:
+            result: Sequence[Hypothesis] | AsrError
             try:
-                log_probs = self.recognizer.network(features, lengths).log_probs.cpu()
-            except torch.OutOfMemoryError:
-                raise ConfigError(
-                    f"a batch of {features.shape[1] * len(chunks) * HOP_SECONDS:.0f} s does not "
-                    f"fit into the memory of {self.recognizer.device}; lower batch_seconds"
-                ) from None
-        return [row[chunk.first : chunk.last] for row, chunk in zip(log_probs, chunks, strict=True)]
+                result = recording.error or greedy(
+                    recording.log_probs[None],
+                    torch.tensor([len(recording.log_probs)]),
+                    self.recognizer.tokenizer,
+                    self.recognizer.frame_seconds,
+                    durations=[recording.duration],
+                )
+            except AsrError as error:
+                result = error
+            yield recording, result
+
+    def _decode_beam(
+        self, recordings: Iterable[Recording]
+    ) -> Iterator[tuple[Recording, Sequence[Hypothesis] | AsrError]]:
+        """Decode in one thread (which has helpers) while others listen to the next recordings."""
+        waiting: list[Recording] = []
+        with ThreadPoolExecutor(1, "decode") as executor:
+            group: list[Recording] = []
+            running: Future[list[Sequence[Hypothesis] | AsrError]] | None = None
+            for recording in recordings:
+                if recording.error:
+                    yield recording, recording.error
+                    continue
+                waiting.append(recording)
+                if running is None or running.done() or len(waiting) >= _N_DECODED_TOGETHER:
+                    if running is not None:
+                        yield from zip(group, running.result(), strict=True)
+                    group, waiting = waiting, []
+                    running = executor.submit(self._decode_group, group)
+            if running is not None:
+                yield from zip(group, running.result(), strict=True)
+            yield from zip(waiting, self._decode_group(waiting), strict=True)
+
+    def _decode_group(
+        self, recordings: Sequence[Recording]
+    ) -> list[Sequence[Hypothesis] | AsrError]:
+        assert self.decoder is not None
+        log_probs = [recording.log_probs for recording in recordings]
+        durations = [recording.duration for recording in recordings]
+        try:
+            return list(self.decoder.decode(log_probs, durations))
+        except AsrError as error:
+            if len(recordings) == 1:
+                return [error]
+        # One of them is at fault; the others are still to be had.
+        return [result for each in recordings for result in self._decode_group([each])]
 
 
-class _Batches:
-    """Groups chunks into batches and runs them.
-
-    Chunks of full length go as soon as they fill a batch; shorter ones are collected and
-    sorted, so that a batch has little padding.
-    """
-
-    def __init__(
-        self,
-        transcriber: Transcriber,
-        executor: ThreadPoolExecutor,
-        n_workers: int,
-        on_progress: Callable[[float], None],
-    ) -> None:
-        self._transcriber = transcriber
-        self._executor = executor
-        self._n_workers = n_workers
-        self._on_progress = on_progress
-        self._batch_frames = round(transcriber.batch_seconds / HOP_SECONDS)
-        self._full_frames = transcriber.chunker.n_frames
-        self._pool_frames = min(
-            8 * n_workers * self._batch_frames, round(_POOL_SECONDS / HOP_SECONDS)
+def _transcript(hypotheses: Sequence[Hypothesis], duration: float, case: Case) -> Transcript:
+    cased = tuple(
+        replace(
+            hypothesis,
+            text=_cased(hypothesis.text, case),
+            words=tuple(replace(word, text=_cased(word.text, case)) for word in hypothesis.words),
         )
-        self._full: list[Place] = []
-        self._short: list[Place] = []
-        self._running: deque[tuple[list[Place], Future[list[Tensor]]]] = deque()
-
-    def add(self, place: Place) -> Iterator[Recording]:
-        """Take a chunk; yields recordings that have become complete."""
-        if len(place.chunk.features) == self._full_frames:
-            self._full.append(place)
-            if (len(self._full) + 1) * self._full_frames > self._batch_frames:
-                self._submit(self._full)
-                self._full = []
-        else:
-            self._short.append(place)
-            n_frames = sum(len(each.chunk.features) for each in self._short)
-            if n_frames >= self._pool_frames:
-                self._submit_sorted()
-        while len(self._running) > 4 * self._n_workers or (
-            self._running and self._running[0][1].done()
-        ):
-            yield from self._collect()
-
-    def finish(self) -> Iterator[Recording]:
-        """Run what is left."""
-        self._short += self._full
-        self._full = []
-        self._submit_sorted()
-        while self._running:
-            yield from self._collect()
-
-    def _submit_sorted(self) -> None:
-        """Submit the short chunks in batches that keep all workers busy to the end."""
-        if not self._short:
-            return
-        self._short.sort(key=lambda place: -len(place.chunk.features))
-        n_frames = sum(len(place.chunk.features) for place in self._short)
-        n_rounds = -(-n_frames // (self._n_workers * self._batch_frames))
-        limit = n_frames / (self._n_workers * n_rounds)
-        batch: list[Place] = []
-        for place in self._short:
-            longest = len((batch or [place])[0].chunk.features)
-            if batch and (len(batch) + 1) * longest > limit * 1.02:
-                self._submit(batch)
-                batch = []
-            batch.append(place)
-        self._submit(batch)
-        self._short = []
-
-    def _submit(self, batch: list[Place]) -> None:
-        chunks = [place.chunk for place in batch]
-        self._running.append((batch, self._executor.submit(self._transcriber._run, chunks)))
-
-    def _collect(self) -> Iterator[Recording]:
-        """Wait for the oldest batch."""
-        batch, future = self._running.popleft()
-        results = future.result()
-        self._on_progress(sum(map(len, results)) * self._transcriber.recognizer.frame_seconds)
-        for place, log_probs in zip(batch, results, strict=True):
-            place.recording.put(place.start, log_probs)
-            if place.recording.is_complete:
-                yield place.recording
-
-
-@contextmanager
-def _workers(device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Threads that read and compute, and their number."""
-    n_threads = torch.get_num_threads()
-    # Beside an accelerator, threads read.
-    n_workers = min(n_threads, _MAX_WORKERS) if device.type == "cpu" else 2
-    share = max(1, n_threads // n_workers)
-    executor = ThreadPoolExecutor(
-        n_workers, "transcribe", initializer=torch.set_num_threads, initargs=(share,)
+        for hypothesis in hypotheses
     )
-    try:
-        yield executor, n_workers
-    finally:
-        executor.shutdown(cancel_futures=True)
-        # The number is each thread's own, but new threads begin with the one set last.
-        torch.set_num_threads(n_threads)
+    best = cased[0]
+    return Transcript(best.text, best.words, duration, cased if len(cased) > 1 else ())
 
 
 def _cased(text: str, case: Case) -> str:

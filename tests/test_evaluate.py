@@ -7,12 +7,12 @@ import pytest
 from asr.audio import save_wav
 from asr.config import parse_config
 from asr.errors import AudioError, ConfigError, TextError
-from asr.evaluate import evaluate, join, write_hypotheses, writes_upper_case
+from asr.evaluate import evaluate, join, write_hypotheses
 from asr.lexicon import Lexicon
 from asr.manifest import Utterance
 from asr.metrics import score
 from asr.models.recognizer import Recognizer
-from asr.text import CharTokenizer, PhoneTokenizer
+from asr.text import CharTokenizer, PhoneTokenizer, writes_upper_case
 from asr.transcribe import Transcriber, load
 from asr.transcripts import match, read_transcripts
 

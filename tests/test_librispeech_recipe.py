@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 from asr.manifest import read_manifest
+from asr.prepare import from_librispeech
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "librispeech"
@@ -309,8 +310,8 @@ def test_stages_download_and_prepare(server: Archives, tmp_path: Path) -> None:
     server.n_cut = 1
     done = run("bash", *command)
     assert done.returncode == 0, done.stderr
-    assert "== stage 1 of 6: download" in done.stdout
-    assert re.search(r"== stage 2 of 6: prepare done in \d+ s", done.stdout)
+    assert "== stage 1 of 8: download" in done.stdout
+    assert re.search(r"== stage 2 of 8: prepare done in \d+ s", done.stdout)
     for subset in SUBSETS:
         utterances = read_manifest(tmp_path / "exp" / "manifests" / f"{subset}.jsonl")
         assert [u.duration for u in utterances] == [1.0, 1.05]
@@ -348,14 +349,19 @@ def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
 @pytest.mark.timeout(600)
 def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     command = [RECIPE / "run.sh", "--data", asr_data / "LibriSpeech", "--exp", tmp_path]
-    command += ["--conf", "tiny"]
+    text = tmp_path / "text.txt"
+    utterances = from_librispeech(asr_data / "LibriSpeech" / "train-clean-5")
+    text.write_text("".join(f"{each.text}\n" for each in utterances), encoding="utf-8")
+    command += ["--conf", "tiny", "--lm-text", text]
     done = run("bash", *command)
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())
     assert score["subset"] == "test-clean-10spk"
-    assert score["wer"] == score["subsets"]["test-clean-10spk"]["wer"] > 0
-    assert score["subsets"]["dev-clean-20spk"]["n_utterances"] == 48
-    assert score["subsets"]["test-clean-10spk"]["cer"] < 1  # some letters are right
+    ngram, greedy = score["decoders"]["ngram"], score["decoders"]["greedy"]
+    assert score["wer"] == ngram["test-clean-10spk"]["wer"] > 0
+    assert greedy["dev-clean-20spk"]["n_utterances"] == 48
+    assert greedy["test-clean-10spk"]["cer"] < 1  # some letters are right
+    assert set(score["comparisons_on_dev"]) == {"ngram - greedy"}
     lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
     losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]
     assert losses[-1] < 0.8 * losses[0]  # means of 20 updates; blanks alone stay above 0.87

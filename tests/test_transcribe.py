@@ -258,6 +258,7 @@ def test_a_transcript_as_a_dictionary() -> None:
         "text": "a",
         "words": ({"text": "a", "start": 0.0, "end": 0.5, "confidence": 0.25},),
         "duration": 1.0,
+        "alternatives": (),
     }
 
 

@@ -2,14 +2,16 @@
 
     python tools/ship_model.py exp/small --training "2 CPU cores, 2 h" \
         --corpus "LibriSpeech train-clean-5|CC BY 4.0|https://www.openslr.org/31" \
-        --figures dev-clean-20spk=exp/small/dev-clean-20spk.json ...
+        --decoder exp/small/decoder \
+        --figures "dev-clean-20spk, greedy=exp/small/dev-clean-20spk.json" ...
 
-The figures are files that `asr evaluate --json` wrote.  The card is written from them, so no
-number in it is typed by hand.
+The decoder is a folder that `asr tune --copy --output` made.  The figures are files that
+`asr evaluate --json` wrote.  The card is written from them, so no number in it is typed by hand.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,19 @@ from typing import Any
 import torch
 
 from asr.checkpoint import atomic_folder, read_json
+from asr.config import DecodingConfig
 from asr.errors import AsrError, ConfigError
 from asr.learning_curve import draw_learning_curve
 from asr.manifest import read_manifest
-from asr.models.recognizer import DEFAULT_MODEL, Recognizer, find_model
+from asr.models.recognizer import DECODING_FILE, DEFAULT_MODEL, Recognizer, find_model
+from asr.toml_config import load_toml
 
 CARD = """# The English model of the package
 
 Reads English speech, letter by letter, with a {n_layers}-layer bidirectional LSTM of
 {hidden_size} units per direction trained with CTC: {parameters:.1f} million parameters,
 x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols (blank, space, apostrophe,
-A to Z). Weights in half precision, {megabytes:.1f} MB.
+A to Z). Weights in half precision, {megabytes:.1f} MB.{decoder}
 
 ## Data
 {hours:.2f} hours of speech, {utterances:,} utterances, {speakers} speakers:
@@ -43,8 +47,7 @@ the whole configuration.
 ![learning curve](learning_curve.png)
 
 ## Figures
-Word and character error rate of greedy decoding, without a language model, in percent, with the
-95 % interval of a bootstrap over speakers:
+Word and character error rate in percent, with the 95 % interval of a bootstrap over speakers:
 
 | test | words | WER | interval | CER |
 |---|---|---|---|---|
@@ -55,6 +58,13 @@ It has heard few hours of a few speakers reading books aloud in quiet rooms, so 
 accents, spontaneous speech, noise and distant microphones, and misspells rare words and names. It
 writes no punctuation and no digits. Do not rely on it where an error can hurt somebody.
 """
+
+
+DECODER = """
+
+By default a beam search of width {beam} decodes, with a word n-gram model (`{lm}`,
+{lm_megabytes:.1f} MB; weight alpha {alpha:g}, {beta:g} a word) counted from public-domain books of
+Project Gutenberg; the weights were tuned on the two dev sets below. `--greedy` goes without."""
 
 
 def figure_row(name: str, score: dict[str, Any]) -> str:
@@ -92,6 +102,14 @@ def ship(arguments: argparse.Namespace) -> None:
     parameters = sum(p.numel() for p in shipped.network.parameters())
     with atomic_folder(DEFAULT_MODEL) as writing:
         shipped.save(writing, {**kept, "figures": figures}, dtype=torch.float16)
+        decoder = ""
+        if arguments.decoder:
+            decoding = load_toml(DecodingConfig, arguments.decoder / DECODING_FILE)
+            for name in (DECODING_FILE, decoding.lm, "tuning.png"):
+                shutil.copyfile(arguments.decoder / name, writing / Path(name).name)
+            decoder = DECODER.format(
+                lm_megabytes=(writing / decoding.lm).stat().st_size / 1e6, **decoding.model_dump()
+            )
         draw_learning_curve(
             Path(arguments.experiment) / "metrics.jsonl", writing / "learning_curve.png"
         )
@@ -111,6 +129,7 @@ def ship(arguments: argparse.Namespace) -> None:
             epochs=metrics["epoch"],
             steps=metrics["step"],
             seed=config.seed,
+            decoder=decoder,
             figures="\n".join(figure_row(*item) for item in figures.items()),
         )
         (writing / "MODEL_CARD.md").write_text(card, encoding="utf-8")
@@ -122,6 +141,7 @@ def main() -> int:
     parser.add_argument("experiment", help="experiment folder of asr train")
     parser.add_argument("--training", required=True, help="device and time, for the card")
     parser.add_argument("--corpus", action="append", required=True, help="name|licence|address")
+    parser.add_argument("--decoder", type=Path, help="folder that asr tune --copy wrote")
     parser.add_argument("--figures", action="append", default=[], help="NAME=FILE.json")
     try:
         ship(parser.parse_args())

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.commands.transcribe import ProgressBar, add_model_options, load_transcriber
+from asr.commands.model_options import add_model_options, load_recognizer
+from asr.commands.progress_bar import ProgressBar
 from asr.errors import AsrError, ConfigError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--format {formats[0]} of a manifest needs --output-dir")
     else:
         _prepare_folder(folder, jobs)
-    transcriber = load_transcriber(arguments)
+    transcriber = load_recognizer(arguments)
     failed = 0
     with ProgressBar(len(jobs), lambda: sum(map(_seconds, jobs))) as bar:
         for job, result in _align_each(transcriber, jobs):
@@ -194,8 +195,7 @@ def _align(transcriber: "Transcriber", job: _Job) -> _Result:
     import torch
 
     from asr.decode.align import align, restore_words
-    from asr.evaluate import writes_upper_case
-    from asr.text import normalize
+    from asr.text import normalize, writes_upper_case
 
     tokenizer = transcriber.recognizer.tokenizer
     frame_seconds = transcriber.recognizer.frame_seconds

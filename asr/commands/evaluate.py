@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.commands.transcribe import ProgressBar, add_model_options, load_transcriber
+from asr.commands.model_options import add_decoding_options, add_model_options, load_transcriber
+from asr.commands.progress_bar import ProgressBar
 from asr.errors import AsrError, ConfigError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default 0)")
     add_model_options(parser)
+    add_decoding_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

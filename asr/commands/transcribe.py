@@ -2,27 +2,24 @@
 
 import argparse
 import os
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING
 
+from asr.commands.model_options import (
+    add_decoding_options,
+    add_model_options,
+    load_transcriber,
+)
+from asr.commands.progress_bar import ProgressBar
 from asr.errors import AsrError, AudioError, ConfigError
 
 if TYPE_CHECKING:
-    from asr.transcribe import Transcriber, Transcript
+    from asr.transcribe import Transcript
 
-__all__ = [
-    "HELP",
-    "ProgressBar",
-    "add_model_options",
-    "configure",
-    "load_transcriber",
-    "run",
-]
+__all__ = ["HELP", "configure", "run"]
 
 HELP = "turn recordings into text, subtitles or JSON"
 
@@ -66,24 +63,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="letters of the output; model leaves them as the model writes (default: lower)",
     )
     add_model_options(parser)
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `load_transcriber` reads."""
+    add_decoding_options(parser)
     parser.add_argument(
-        "--model", default="default", help="'default' or a model folder (default: default)"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
-    )
-    parser.add_argument(
-        "--batch-seconds",
-        metavar="S",
-        type=float,
-        help="audio in a batch; less needs less memory (default: 160, on a GPU 640)",
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads (default: one per core)"
+        "--nbest",
+        metavar="N",
+        type=int,
+        default=1,
+        help="hypotheses of each recording in the JSON, with their scores (default: 1)",
     )
 
 
@@ -96,7 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
         output = _StandardOutput(sources, formats)
     else:
         output = _Files(sources, formats, Path(arguments.output_dir))
-    transcriber = load_transcriber(arguments)
+    if arguments.nbest < 1:
+        raise ConfigError(f"--nbest {arguments.nbest}: 1 or more is needed")
+    if arguments.nbest > 1 and formats != ["json"]:
+        raise ConfigError(f"--nbest {arguments.nbest} needs --format json")
+    transcriber = load_transcriber(arguments, n_best=arguments.nbest)
     failed = 0
     with ProgressBar(len(sources), lambda: _total_seconds(sources)) as bar:
         for index, result in transcriber.transcribe_each(
@@ -110,92 +100,6 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.write(output.take(index, result))
             bar.count()
     return AsrError.exit_code if failed else 0
-
-
-def load_transcriber(arguments: argparse.Namespace) -> "Transcriber":
-    """Load the model that the options name."""
-    if arguments.threads is not None and arguments.threads < 1:
-        raise ConfigError(f"--threads {arguments.threads}: 1 or more is needed")
-    if arguments.batch_seconds is not None and not 1 <= arguments.batch_seconds < float("inf"):
-        raise ConfigError(f"--batch-seconds {arguments.batch_seconds}: 1 or more is needed")
-    import torch
-
-    from asr.transcribe import load
-
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    return load(arguments.model, arguments.device, batch_seconds=arguments.batch_seconds)
-
-
-class ProgressBar:
-    """A bar on standard error, on a terminal only.
-
-    Args:
-        n_items: recordings or utterances.
-        seconds: gives the length of all audio where it is known; only called for a terminal.
-    """
-
-    def __init__(self, n_items: int, seconds: Callable[[], float | None]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._n_items, self._n_done = n_items, 0
-        self._seconds, self._start = 0.0, time.perf_counter()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        total = seconds() if console.is_terminal else None
-        self._task = self._progress.add_task("reading", total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def advance(self, seconds: float) -> None:
-        """Show that so much more audio is done."""
-        self._seconds += seconds
-        rate = self._seconds / max(1e-6, time.perf_counter() - self._start)
-        self._progress.update(
-            self._task,
-            completed=self._seconds,
-            description=f"{self._n_done}/{self._n_items}  {self._seconds / 60:.1f} min  "
-            f"{rate:.0f} x real time",
-        )
-
-    def count(self) -> None:
-        """Count a recording as done."""
-        self._n_done += 1
-
-    def write_error(self, error: AsrError) -> None:
-        """Write what is wrong with a recording to standard error, in one line."""
-        self._write(f"asr: error: {' '.join(str(error).splitlines())}\n", sys.stderr)
-
-    def write(self, text: str) -> None:
-        """Write to standard output."""
-        if text:
-            self._write(text, sys.stdout)
-
-    def _write(self, text: str, stream: TextIO) -> None:
-        with self._hidden() if stream.isatty() else nullcontext():
-            stream.write(text)
-            stream.flush()
-
-    @contextmanager
-    def _hidden(self) -> Iterator[None]:
-        self._progress.stop()
-        yield
-        self._progress.start()
 
 
 class _StandardOutput:

@@ -37,9 +37,10 @@ from rich.progress import (
 
 from asr.errors import AsrError
 
-__all__ = ["Source", "fetch", "main"]
+__all__ = ["Source", "fetch", "fetch_file", "main"]
 
 BASE_URL = "https://www.openslr.org/resources/12"
+LANGUAGE_MODEL_URL = "https://www.openslr.org/resources/11"
 TIMEOUT_SECONDS = 60
 ATTEMPTS = 6
 """Transfers in a row that may bring nothing before we give up."""
@@ -117,6 +118,17 @@ def _download(url: str, archive: Path, checksum: str) -> None:
                 f"{checksum[:12]}...); try another mirror with --base-url"
             )
         print(f"{url}: arrived with a wrong checksum; trying once more", file=sys.stderr)
+
+
+def fetch_file(url: str, path: Path) -> None:
+    """Download a file that has no official checksum; one that is there is left alone."""
+    if path.exists():
+        print(f"{path}: is there")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    _complete(url, part)
+    part.replace(path)
 
 
 def _complete(url: str, part: Path) -> None:
@@ -291,7 +303,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Fetch subsets of LibriSpeech.")
     parser.add_argument("folder", type=Path, help="receives the subsets")
-    parser.add_argument("subsets", metavar="SUBSET", nargs="+", help="such as train-clean-100")
+    parser.add_argument("subsets", metavar="SUBSET", nargs="*", help="such as train-clean-100")
+    parser.add_argument(
+        "--language-model",
+        metavar="NAME",
+        help="a file of the language-model folder, such as 3-gram.pruned.1e-7.arpa.gz",
+    )
+    parser.add_argument(
+        "--language-model-url", default=LANGUAGE_MODEL_URL, help="that folder (%(default)s)"
+    )
     parser.add_argument(
         "--base-url",
         default=os.environ.get("LIBRISPEECH_URL", BASE_URL),
@@ -311,6 +331,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = Source(arguments.base_url, checksums)
         for subset in arguments.subsets:
             fetch(subset, arguments.folder, source, keep_archive=arguments.keep_archives)
+        if name := arguments.language_model:
+            fetch_file(f"{arguments.language_model_url}/{name}", arguments.folder / name)
     except AsrError as error:
         print(f"download: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,8 +3,9 @@
 #
 #   recipes/librispeech/run.sh --data DIR --exp DIR [--conf ctc_100h]
 #
-# Stages: 1 download, 2 prepare, 3 tokenizer, 4 train, 5 decode, 6 score.  Each can run again;
-# training that was stopped goes on.  The result is EXP/score.json, the model EXP/model/best.
+# Stages: 1 download, 2 prepare, 3 tokenizer, 4 train, 5 lm, 6 tune, 7 decode, 8 score.  Each can
+# run again; training that was stopped goes on.  The result is EXP/score.json, the model
+# EXP/model/best.
 #
 # --data is the folder of the subsets, or the one that has (or gets) it as LibriSpeech/; the audio
 # may be .flac or another format.  What is not there is downloaded (ctc_100h: 8 GB, ctc_960h: 62 GB).
@@ -20,12 +21,17 @@
 #   --processes N                  training processes, one for each GPU (default: 1)
 #   --base-url URL                 another mirror of the archives
 #   --checksums FILE               sha256sum of its archives, where it packed them anew
+#   --lm FILE                      n-gram model: ARPA or table; "official" is downloaded, "none"
+#                                  decodes greedily only (default: official; tiny: none)
+#   --lm-text "A B"                train a word 3-gram on these texts instead
+#   --neural FOLDER                a neural language model (python -m lm train), fused
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
-extra_options=(train dev test units n-units processes base-url checksums)
+extra_options=(train dev test units n-units processes base-url checksums lm lm-text neural)
 conf=ctc_100h train="" dev="" test="" units="" n_units="" processes=1 base_url="" checksums=""
+lm=official lm_text="" neural="" official_lm=3-gram.pruned.1e-7.arpa.gz
 n_shortest=0
 data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
 parse_options "$@"
@@ -33,6 +39,7 @@ parse_options "$@"
 case "$(basename "$conf" .toml)" in
     tiny)
         n_shortest=48
+        [[ $lm != official ]] || lm=none
         defaults=(train-clean-5 dev-clean-20spk test-clean-10spk characters 0)
         ;;
     small)
@@ -109,17 +116,62 @@ train() {
     fi
 }
 
-decode() {
-    local subset
-    mkdir -p "$exp/decode"
+lm() {
+    local source="$lm"
+    if [[ -n $lm_text ]]; then
+        local texts
+        read -ra texts <<<"$lm_text"
+        "$python" -m lm train "${texts[@]}" -o "$exp/words.ngram" --order 3 --normalize \
+            --vocabulary-size 200000
+        return
+    fi
+    if [[ $lm == none ]]; then
+        echo "no language model"
+        return
+    fi
+    if [[ $lm == official ]]; then
+        "$python" "$recipe/download.py" "$corpus" --language-model "$official_lm"
+        source="$corpus/$official_lm"
+    fi
+    "$python" -m lm convert "$source" "$exp/words.ngram"
+}
+
+tune() {
+    if [[ ! -e $exp/words.ngram ]]; then
+        echo "no language model, nothing to tune"
+        return
+    fi
+    manifests "${dev_sets[@]}"
+    asr tune "${files[@]}" --model "$exp/model" --lm "$exp/words.ngram" --output "$exp/ngram"
+    if [[ -n $neural ]]; then
+        asr tune "${files[@]}" --model "$exp/model" --lm "$exp/words.ngram" --neural "$neural" \
+            --output "$exp/neural"
+    fi
+}
+
+# decode_with NAME OPTION...: hypotheses of all dev and test subsets in EXP/decode/NAME.
+decode_with() {
+    local name="$1" subset
+    shift
+    mkdir -p "$exp/decode/$name"
     for subset in "${dev_sets[@]}" "${test_sets[@]}"; do
         asr evaluate "$exp/manifests/$subset.jsonl" --model "$exp/model" --worst 3 \
-            --output "$exp/decode/$subset.jsonl"
+            --output "$exp/decode/$name/$subset.jsonl" "$@"
+    done
+}
+
+decode() {
+    decode_with greedy --greedy
+    local name
+    for name in ngram neural; do
+        if [[ -e $exp/$name/decoding.toml ]]; then
+            decode_with "$name" --decoding "$exp/$name/decoding.toml"
+        fi
     done
 }
 
 score() {
-    "$python" "$recipe/score.py" "$exp" "${test_sets[@]}" "${dev_sets[@]}"
+    "$python" "$recipe/score.py" "$exp" --test "${test_sets[@]}" --dev "${dev_sets[@]}"
 }
 
-run_stages download prepare tokenizer train decode score
+run_stages download prepare tokenizer train lm tune decode score

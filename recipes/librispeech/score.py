@@ -1,22 +1,27 @@
 """Error rates of decoded subsets, as EXP/score.json and as a table.
 
-    python recipes/librispeech/score.py EXP test-clean test-other dev-clean
+    python recipes/librispeech/score.py EXP --test test-clean test-other --dev dev-clean
 
-reads EXP/decode/SUBSET.jsonl; "wer" in score.json is that of the first subset.
+reads EXP/decode/DECODER/SUBSET.jsonl for the decoders greedy, ngram and neural, as far as they are
+there.  "wer" in score.json is that of the last of them on the first test subset.  Each decoder is
+compared with the one before it on the dev subsets together.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from asr.errors import AsrError
-from asr.metrics import score
+from asr.errors import AsrError, ConfigError
+from asr.metrics import compare, score
 from asr.transcripts import read_transcripts
 
-__all__ = ["main", "score_subset"]
+__all__ = ["compare_decoders", "main", "score_subset"]
+
+DECODERS = ("greedy", "ngram", "neural")
 
 
 def score_subset(path: Path) -> dict[str, Any]:
@@ -31,37 +36,74 @@ def score_subset(path: Path) -> dict[str, Any]:
     return {name: value for name, value in result.to_dict(0).items() if name != "worst"}
 
 
-def _row(subset: str, figures: dict[str, Any]) -> str:
+def compare_decoders(folder: Path, before: str, after: str, subsets: Sequence[str]) -> Any:
+    """Return what `asr.metrics.compare` says of two decoders on several subsets together."""
+    references, speakers, texts_a, texts_b = [], [], [], []
+    for subset in subsets:
+        lines = read_transcripts(folder / before / f"{subset}.jsonl", is_reference=True)
+        references += [line.text for line in lines]
+        speakers += [line.speaker for line in lines]
+        for texts, decoder in ((texts_a, before), (texts_b, after)):
+            path = folder / decoder / f"{subset}.jsonl"
+            texts += [line.text for line in read_transcripts(path, is_reference=False)]
+    return compare(references, texts_a, texts_b, speakers=speakers).to_dict()
+
+
+def _row(subset: str, decoder: str, figures: dict[str, Any]) -> str:
     interval = figures["interval"]
     low_high = f"{interval[0]:.2%} to {interval[1]:.2%}" if interval else "-"
     return (
-        f"| {subset} | {figures['n_utterances']:,} | {figures['n_words']:,} "
+        f"| {subset} | {decoder} | {figures['n_utterances']:,} | {figures['n_words']:,} "
         f"| {figures['wer']:.2%} | {low_high} | {figures['cer']:.2%} |"
     )
+
+
+def _results(folder: Path, test: Sequence[str], dev: Sequence[str]) -> dict[str, Any]:
+    subsets = [*test, *dev]
+    present = [name for name in DECODERS if (folder / name).is_dir()]
+    if not present:
+        raise ConfigError(f"{folder}: nothing is decoded yet; run the stage decode")
+    decoders = {
+        decoder: {name: score_subset(folder / decoder / f"{name}.jsonl") for name in subsets}
+        for decoder in present
+    }
+    comparisons = {
+        f"{after} - {before}": compare_decoders(folder, before, after, dev)
+        for before, after in pairwise(present)
+    }
+    return {
+        "wer": decoders[present[-1]][test[0]]["wer"],
+        "subset": test[0],
+        "decoder": present[-1],
+        "decoders": decoders,
+        "comparisons_on_dev": comparisons,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Error rates of decoded subsets.")
-    parser.add_argument("exp", type=Path, help="with decode/SUBSET.jsonl; receives score.json")
-    parser.add_argument("subsets", metavar="SUBSET", nargs="+", help="the first is the main one")
+    parser.add_argument("exp", type=Path, help="with decode/; receives score.json")
+    for name in ("test", "dev"):
+        parser.add_argument(f"--{name}", metavar="SUBSET", nargs="+", required=True)
     arguments = parser.parse_args(argv)
     try:
-        subsets = {
-            name: score_subset(arguments.exp / "decode" / f"{name}.jsonl")
-            for name in arguments.subsets
-        }
+        result = _results(arguments.exp / "decode", arguments.test, arguments.dev)
     except AsrError as error:
         print(f"score: error: {error}", file=sys.stderr)
         return error.exit_code
-    main_name = arguments.subsets[0]
-    result = {"wer": subsets[main_name]["wer"], "subset": main_name, "subsets": subsets}
     path: Path = arguments.exp / "score.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print("| subset | utterances | words | WER | 95 % interval | CER |\n|---|---|---|---|---|---|")
-    for name, figures in subsets.items():
-        print(_row(name, figures))
-    print(f"{path}: WER {result['wer']:.2%} on {main_name}")
+    print("| subset | decoder | utterances | words | WER | 95 % interval | CER |")
+    print("|---|---|---|---|---|---|---|")
+    for subset in (*arguments.test, *arguments.dev):
+        for decoder, subsets in result["decoders"].items():
+            print(_row(subset, decoder, subsets[subset]))
+    for name, each in result["comparisons_on_dev"].items():
+        interval = each["interval"]
+        low_high = f" ({interval[0]:+.2%} to {interval[1]:+.2%})" if interval else ""
+        print(f"{name} on the dev subsets together: {each['difference']:+.2%}{low_high}")
+    print(f"{path}: WER {result['wer']:.2%} on {result['subset']}, {result['decoder']}")
     return 0
 
 

@@ -1,0 +1,235 @@
+"""Finding the weights of a beam search on a dev set, from stored log-probabilities.
+
+A search with a wide beam gives n-best lists, whose parts of the score are known one by one; every
+choice of weights reorders them at no cost.  The best choice is searched with again, its n-best
+lists join the earlier ones, and so on (minimum error rate training, Och 2003).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor
+
+from asr.decode.beam import BeamHypothesis, BeamOptions
+from asr.decode.decoder import Decoder
+from asr.errors import ConfigError, DependencyError
+
+__all__ = ["Emissions", "Grid", "Tuning", "draw_surface", "tune"]
+
+_Doubles = NDArray[np.float64]
+
+# Hypotheses of each utterance in a round.
+_N_BEST = 50
+_WIDTHS = (8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Emissions:
+    """What the acoustic model made of a dev set.
+
+    Attributes:
+        log_probs: of each utterance, (T, V).
+        durations: of each, in seconds.
+        references: what was said, as it is scored.
+    """
+
+    log_probs: tuple[Tensor, ...]
+    durations: tuple[float, ...]
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The weights that are tried; one value leaves a weight as it is."""
+
+    alpha: tuple[float, ...] = tuple(np.arange(0.0, 2.01, 0.1).round(3).tolist())
+    beta: tuple[float, ...] = tuple(np.arange(-2.0, 6.01, 0.25).round(3).tolist())
+    gamma: tuple[float, ...] = (0.0,)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found.
+
+    Attributes:
+        options: the weights and the width.
+        wer: on the dev set with them, a fraction.
+        surface: WER on the n-best lists for each (alpha, beta), (A, B), gamma at its best.
+        grid: what the axes of the surface are.
+        widths: WER and seconds of decoding for each width tried.
+        rounds: weights and WER of the searches that gave n-best lists.
+    """
+
+    options: BeamOptions
+    wer: float
+    surface: _Doubles
+    grid: Grid
+    widths: tuple[tuple[int, float, float], ...]
+    rounds: tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass
+class _Pool:
+    """The hypotheses of one utterance: errors, and the parts of their scores."""
+
+    reference: list[str]
+    parts: dict[str, tuple[int, float, float, float, int]]
+
+    def add(self, hypotheses: Sequence[BeamHypothesis], beta: float) -> None:
+        for each in hypotheses:
+            words = each.text.split()
+            errors = Levenshtein.distance(self.reference, words)
+            rest = each.bonus - beta * len(words)
+            # The sum over alignments is the more complete, the larger.
+            known = self.parts.get(each.text)
+            if known is None or known[1] < each.acoustic + rest:
+                fixed = each.acoustic + rest
+                self.parts[each.text] = (errors, fixed, each.ngram, each.neural, len(words))
+
+
+def tune(
+    decoder: Decoder,
+    emissions: Emissions,
+    grid: Grid,
+    *,
+    n_rounds: int = 3,
+    tolerance: float = 0.001,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> Tuning:
+    """Find alpha, beta and gamma with the least word error rate, then the narrowest beam for it.
+
+    Args:
+        decoder: its options are where the search starts; width and thresholds are those of the
+            rounds.
+        emissions: the dev set.
+        grid: what to try.
+        n_rounds: searches, each with the best weights so far; ends before when nothing changes.
+        tolerance: WER, a fraction, that a narrower beam may lose.
+        on_progress: told what has been found.
+
+    Raises:
+        ConfigError: there is no word in the references.
+
+    Reference: Och, "Minimum error rate training in statistical machine translation", ACL 2003.
+    """
+    n_words = sum(len(reference.split()) for reference in emissions.references)
+    if not n_words:
+        raise ConfigError("the manifest has no word of reference text; a dev set is needed")
+    pools = [_Pool(reference.split(), {}) for reference in emissions.references]
+    options = decoder.search.options
+    rounds: list[tuple[float, float, float, float]] = []
+    surface = np.zeros((len(grid.alpha), len(grid.beta)))
+    best, best_wer = options, np.inf
+    for _ in range(n_rounds):
+        found = decoder.with_options(replace(options, n_best=_N_BEST)).decode(
+            emissions.log_probs, emissions.durations
+        )
+        for pool, hypotheses in zip(pools, found, strict=True):
+            pool.add(hypotheses, options.beta)
+        wer = _wer([each[0].text for each in found], emissions, n_words)
+        rounds.append((options.alpha, options.beta, options.gamma, wer))
+        on_progress(
+            f"alpha {options.alpha:g}  beta {options.beta:g}  gamma {options.gamma:g}: "
+            f"WER {wer:.2%}"
+        )
+        if wer < best_wer:
+            best, best_wer = options, wer
+        errors = _errors(pools, grid) / n_words
+        alpha, beta, gamma = np.unravel_index(int(_smoothed(errors).argmin()), errors.shape)
+        surface = errors[:, :, gamma]
+        following = replace(
+            options,
+            alpha=grid.alpha[alpha],
+            beta=grid.beta[beta],
+            gamma=grid.gamma[gamma],
+        )
+        if following == options:
+            break
+        options = following
+    widths, width, wer = _narrowest(decoder, emissions, best, n_words, tolerance, on_progress)
+    return Tuning(replace(best, width=width), wer, surface, grid, widths, tuple(rounds))
+
+
+def _narrowest(
+    decoder: Decoder,
+    emissions: Emissions,
+    options: BeamOptions,
+    n_words: int,
+    tolerance: float,
+    on_progress: Callable[[str], None],
+) -> tuple[tuple[tuple[int, float, float], ...], int, float]:
+    """Return what each width gives, and the smallest that loses no more than the tolerance."""
+    widths = []
+    for width in sorted({*_WIDTHS, options.width}):
+        start = time.perf_counter()
+        found = decoder.with_options(replace(options, width=width, n_best=1)).decode(
+            emissions.log_probs, emissions.durations
+        )
+        seconds = time.perf_counter() - start
+        wer = _wer([each[0].text for each in found], emissions, n_words)
+        widths.append((width, wer, seconds))
+        on_progress(f"beam {width}: WER {wer:.2%}, {seconds:.1f} s")
+    least = min(wer for _, wer, _ in widths)
+    width, wer, _ = next(each for each in widths if each[1] <= least + tolerance)
+    return tuple(widths), width, wer
+
+
+def _wer(texts: Sequence[str], emissions: Emissions, n_words: int) -> float:
+    errors = sum(
+        Levenshtein.distance(reference.split(), text.split())
+        for reference, text in zip(emissions.references, texts, strict=True)
+    )
+    return float(errors / n_words)
+
+
+def _errors(pools: Sequence[_Pool], grid: Grid) -> _Doubles:
+    """Return the word errors for each choice of weights, (A, B, G)."""
+    alpha, beta, gamma = np.meshgrid(grid.alpha, grid.beta, grid.gamma, indexing="ij")
+    total = np.zeros(alpha.shape)
+    for pool in pools:
+        errors, fixed, ngram, neural, n_words = map(
+            np.array, zip(*pool.parts.values(), strict=True)
+        )
+        scores = (
+            fixed + alpha[..., None] * ngram + beta[..., None] * n_words + gamma[..., None] * neural
+        )
+        total += errors[scores.argmax(axis=-1)]
+    return total
+
+
+def _smoothed(errors: _Doubles) -> _Doubles:
+    """Return the mean over neighbours: a lucky point among bad ones is not the best."""
+    padded = np.pad(errors, 1, mode="edge")
+    shifts = [
+        padded[1 + a : 1 + a + errors.shape[0], 1 + b : 1 + b + errors.shape[1], 1:-1]
+        for a in (-1, 0, 1)
+        for b in (-1, 0, 1)
+    ]
+    return np.asarray(np.mean(shifts, axis=0))
+
+
+def draw_surface(tuning: Tuning, picture: Path) -> None:
+    """Draw the WER over alpha and beta.
+
+    Raises:
+        DependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise DependencyError("the surface needs matplotlib: pip install matplotlib") from None
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="alpha (weight of the n-gram model)", ylabel="beta (score of a word)"
+    )
+    grid = tuning.grid
+    levels = axes.contourf(grid.alpha, grid.beta, 100 * tuning.surface.T, 20, cmap="viridis_r")
+    figure.colorbar(levels, label="WER of the n-best lists (%)")
+    axes.plot([each[0] for each in tuning.rounds], [each[1] for each in tuning.rounds], "w.-")
+    axes.plot(tuning.options.alpha, tuning.options.beta, "r*", markersize=12)
+    figure.savefig(picture, dpi=120)

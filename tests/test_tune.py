@@ -1,0 +1,132 @@
+"""Tuning: on made-up emissions whose best weights are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr.cli import main
+from asr.config import DecodingConfig
+from asr.decode.decoder import build_decoder
+from asr.decode.hypothesis import Word
+from asr.errors import ConfigError
+from asr.manifest import Utterance, write_manifest
+from asr.text import CharTokenizer
+from asr.tune import Emissions, Grid, tune
+from lm.table import NgramTable
+from tests.lm_models import small_model
+
+from .test_transcribe import make_sound
+
+LETTERS = CharTokenizer(" ABC")
+SENTENCES = [["AB", "CA", "BB"], ["CA", "BB"], ["AB", "CA"], ["BB", "AB", "CA"]]
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lm") / "words.ngram"
+    # Words that are nearly as likely as those of the sentences, but never said.
+    NgramTable.from_model(small_model([*SENTENCES * 5, ["AC"], ["CB"], ["BA"]], 3)).save(path)
+    return path
+
+
+def noisy_emissions(seed: int, n: int) -> Emissions:
+    """Utterances of the sentences, a frame a letter, with much noise."""
+    generator = np.random.default_rng(seed)
+    frames, references = [], []
+    for index in range(n):
+        text = " ".join(SENTENCES[index % len(SENTENCES)])
+        logits = generator.normal(0, 1.6, (2 * len(text), LETTERS.n_tokens))
+        for position, letter in enumerate(text):
+            logits[2 * position, LETTERS.encode(letter)[0]] += 3
+            logits[2 * position + 1, 0] += 3
+        frames.append(torch.tensor(logits, dtype=torch.float32).log_softmax(dim=1))
+        references.append(text)
+    durations = tuple(0.04 * len(each) for each in frames)
+    return Emissions(tuple(frames), durations, tuple(references))
+
+
+def test_a_language_model_that_helps_gets_weight(model_file: Path) -> None:
+    decoder = build_decoder(
+        DecodingConfig(lm=str(model_file), alpha=0.0, beta=0.0, beam=16), LETTERS, 0.04
+    )
+    emissions = noisy_emissions(0, 40)
+    tuning = tune(decoder, emissions, Grid())
+    unweighted = tuning.rounds[0][-1]
+    assert tuning.options.alpha > 0
+    assert tuning.wer < unweighted - 0.05
+    # What is reported is what a search with these weights gives.
+    found = decoder.with_options(tuning.options).decode(emissions.log_probs, emissions.durations)
+    right = sum(
+        each[0].text == text for each, text in zip(found, emissions.references, strict=True)
+    )
+    assert right >= len(found) * (1 - 3 * tuning.wer)
+    chosen = next(each for each in tuning.widths if each[0] == tuning.options.width)
+    assert chosen[1] == tuning.wer <= min(wer for _, wer, _ in tuning.widths) + 0.001
+    assert tuning.surface.shape == (len(tuning.grid.alpha), len(tuning.grid.beta))
+
+
+def test_without_words_there_is_nothing_to_tune(model_file: Path) -> None:
+    decoder = build_decoder(DecodingConfig(lm=str(model_file)), LETTERS, 0.04)
+    emissions = Emissions((torch.zeros(2, 5).log_softmax(1),), (0.08,), ("",))
+    with pytest.raises(ConfigError, match="no word of reference"):
+        tune(decoder, emissions, Grid())
+
+
+def test_the_command_writes_what_transcribe_reads(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from asr.audio import save_wav
+    from asr.transcribe import load
+
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    audio = tmp_path / "sound.wav"
+    save_wav(audio, make_sound(3.0))
+    text = load(model, "cpu").transcribe(audio, case="upper").text
+    write_manifest(tmp_path / "dev.jsonl", [Utterance(audio, 3.0, text)])
+    words = sorted(set(text.split()))
+    table = tmp_path / "words.ngram"
+    NgramTable.from_model(small_model([[word] for word in words], 2)).save(table)
+    command = ["tune", str(tmp_path / "dev.jsonl"), "--model", str(model), "--lm", str(table)]
+    assert main([*command, "--copy", "--rounds", "1"]) == 0
+    output = capfd.readouterr().out
+    assert output.startswith(f"{model / 'decoding.toml'}: alpha ")
+    assert (model / "words.ngram").exists()
+    assert (model / "tuning.png").stat().st_size > 1000
+    transcriber = load(model, "cpu", n_best=2)
+    assert transcriber.decoder is not None
+    transcript = transcriber.transcribe(audio, case="upper")
+    assert set(transcript.text.split()) <= set(words)
+    assert all(isinstance(word, Word) for word in transcript.words)
+    assert main(["transcribe", "--model", str(model), str(audio), "--case", "upper"]) == 0
+    assert capfd.readouterr().out.strip() == transcript.text
+    assert main(["transcribe", "--model", str(model), str(audio), "--greedy"]) == 0
+    assert capfd.readouterr().out.strip() == text.lower()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "name one with --lm"),
+        (["--lm", "missing.ngram"], "missing.ngram: cannot be read"),
+        (["--lm", "x", "--rounds", "0"], "--rounds 0"),
+        (["--lm", "x", "--beam", "0"], "beam: input should be greater"),
+        (["--lm", "x", "--greedy"], "--greedy takes no --lm"),
+    ],
+)
+def test_bad_options_are_refused(
+    tiny_model: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    options: list[str],
+    says: str,
+) -> None:
+    manifest = tmp_path / "dev.jsonl"
+    write_manifest(manifest, [Utterance(tmp_path / "sound.wav", 1.0, "A")])
+    assert main(["tune", str(manifest), "--model", str(tiny_model), *options]) == 2
+    errors = capfd.readouterr().err
+    assert says in errors
+    assert errors.count("\n") == 1
