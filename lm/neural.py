@@ -18,23 +18,9 @@ from torch.nn import functional as F
 from asr.errors import ConfigError
 from asr.nn.cells import State
 from asr.nn.recurrent import RecurrentStack
+from asr.search import END, select_state
 
 __all__ = ["END", "LstmLM", "NeuralNetwork", "Nplm", "OutputLayer", "join_states", "select_state"]
-
-END = 0
-
-
-def select_state(state: State, rows: Tensor) -> State:
-    """Return the state of some sequences of a batch, in a given order; one may come twice.
-
-    Args:
-        state: Each (N, B, H).
-        rows: (K,) int64, 0 to B - 1.
-
-    Returns:
-        Each (N, K, H).
-    """
-    return tuple(part.index_select(1, rows) for part in state)
 
 
 def join_states(states: Sequence[State]) -> State:

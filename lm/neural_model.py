@@ -15,6 +15,7 @@ from asr import __version__
 from asr.checkpoint import read_tensors, write_json, write_tensors
 from asr.errors import CheckpointError
 from asr.nn.cells import State
+from asr.search import Sampling, sample
 from lm.backoff import Floats
 from lm.neural import END, LstmLM, NeuralNetwork, Nplm
 from lm.neural_config import (
@@ -229,15 +230,15 @@ def sample_tokens(
     state = model.start(1)
     for token in [END, *tokens][:-1]:
         _, state = model.step(state, torch.tensor([token], device=model.device))
-    while len(tokens) < max_tokens:
-        last = tokens[-1] if tokens else END
-        log_probs, state = model.step(state, torch.tensor([last], device=model.device))
-        scaled = log_probs[0].double().cpu().numpy() / temperature
-        if model.units.unknown is not None:
-            scaled[model.units.unknown] = -np.inf
-        probs = np.exp(scaled - scaled.max())
-        token = int(generator.choice(len(probs), p=probs / probs.sum()))
-        if token == END:
-            break
-        tokens.append(token)
-    return tokens
+    if len(tokens) >= max_tokens:
+        return tokens
+    (found,) = sample(
+        model,
+        state,
+        [max_tokens - len(tokens)],
+        generator=torch.Generator().manual_seed(int(generator.integers(2**62))),
+        sampling=Sampling(temperature=temperature),
+        first=[tokens[-1] if tokens else END],
+        forbidden=() if model.units.unknown is None else (model.units.unknown,),
+    )
+    return [*tokens, *found.tokens]

@@ -21,11 +21,11 @@ from typing import Any
 
 from asr.errors import AsrError, ConfigError
 from asr.metrics import score
+from asr.readme_table import write_table
 from asr.transcripts import TranscriptLine, read_transcripts
 
-__all__ = ["main", "summarize", "table", "write_table"]
+__all__ = ["main", "summarize", "table"]
 
-MARKS = ("<!-- results -->", "<!-- end of results -->")
 Pair = tuple[list[TranscriptLine], list[TranscriptLine]]
 
 
@@ -113,19 +113,6 @@ def table(result: dict[str, Any]) -> str:
             low, high = found["interval"]
             rows.append(row(f"**connected digits** (95 % {low:.2%} to {high:.2%})", found))
     return "\n".join(rows)
-
-
-def write_table(readme: Path, text: str) -> None:
-    """Replace what stands between the marks of the README.
-
-    Raises:
-        ConfigError: it has no marks.
-    """
-    before, start, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (start and end):
-        raise ConfigError(f"{readme}: has no lines {MARKS[0]} and {MARKS[1]} to write between")
-    readme.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

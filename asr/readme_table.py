@@ -1,0 +1,30 @@
+"""Result tables in a README that a command writes, so that no figure is typed by hand."""
+
+from pathlib import Path
+
+from asr.errors import ConfigError
+
+__all__ = ["MARKS", "write_table"]
+
+MARKS = ("<!-- results -->", "<!-- end of results -->")
+
+
+def write_table(readme: Path, text: str) -> None:
+    """Replace what stands between the marks of a README.
+
+    Args:
+        readme: a file with both `MARKS`, each in a line of its own.
+        text: Markdown.
+
+    Raises:
+        ConfigError: the file cannot be read or has no marks.
+    """
+    try:
+        content = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{readme}: cannot be read ({error.strerror})") from None
+    before, start, rest = content.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise ConfigError(f"{readme}: has no lines {MARKS[0]} and {MARKS[1]} to write between")
+    readme.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")

@@ -1,0 +1,286 @@
+"""Training an encoder-decoder: pairs of symbol sequences -> batches, `fit`, held-out loss."""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.errors import ConfigError, TrainingError
+from asr.fit import FitResult, FitSettings, fit
+from asr.nn.masking import sequence_mask
+from asr.nn.seq2seq import EncoderDecoder
+from asr.search import END
+from asr.toml_config import dump_toml, load_toml
+from asr.training_log import Reporter
+from asr.translator import END_SYMBOL, Translator, TranslatorConfig
+from asr.world import World, start_world
+
+__all__ = ["Pair", "PairBatch", "PairBatches", "PairTraining", "symbols_of", "train"]
+
+logger = logging.getLogger(__name__)
+
+Pair = tuple[Sequence[str], Sequence[str]]
+"""A source and its target, each a sequence of symbols."""
+
+# Batches are cut from pools of so many, sorted by length: little padding, much chance.
+_BATCHES_PER_POOL = 50
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Sources and targets of a batch.
+
+    Attributes:
+        sources: (B, T) int64.
+        source_lengths: (B,) int64, on the CPU.
+        targets: (B, U) int64, each ended by token 0, which is also the padding.
+        target_lengths: (B,) int64, with the end, on the CPU.
+        name: for an error message.
+    """
+
+    sources: Tensor
+    source_lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    name: str
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], name: str) -> "PairBatch":
+        """Make a batch of pairs of tokens, targets without the end."""
+        sources = [torch.tensor(source) for source, _ in pairs]
+        targets = [torch.tensor([*target, END]) for _, target in pairs]
+        return cls(
+            pad_sequence(sources, batch_first=True),
+            torch.tensor([len(source) for source in sources]),
+            pad_sequence(targets, batch_first=True, padding_value=END),
+            torch.tensor([len(target) for target in targets]),
+            name,
+        )
+
+    @property
+    def weight(self) -> float:
+        """Number of target tokens with the ends."""
+        return float(self.target_lengths.sum())
+
+    @property
+    def amount(self) -> float:
+        """Number of target tokens with the ends."""
+        return self.weight
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """Return the batch on a device; lengths stay where they are."""
+        sources = self.sources.to(device, non_blocking=True)
+        targets = self.targets.to(device, non_blocking=True)
+        return PairBatch(sources, self.source_lengths, targets, self.target_lengths, self.name)
+
+
+class PairBatches:
+    """Pairs of tokens in batches of similar length; each epoch has others, in another order.
+
+    Args:
+        pairs: sources and targets, without the end.
+        batch_size: pairs of a batch of this process at most.
+        seed: decides the order.
+        rank: this process.
+        size: number of processes; each has as many batches.
+
+    Raises:
+        TrainingError: fewer pairs than processes.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        size: int = 1,
+    ) -> None:
+        self.pairs, self.batch_size = pairs, batch_size
+        self.seed, self.rank, self.size = seed, rank, size
+        self._lengths = [(len(source), len(target)) for source, target in pairs]
+        if not len(self):
+            raise TrainingError(
+                f"{len(pairs)} pairs do not give a batch for each of {size} processes; more pairs "
+                "are needed"
+            )
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.batch_size) // self.size
+
+    def epoch(self, epoch: int, start: int) -> Iterator[PairBatch]:
+        """Yield the batches of an epoch from number `start`."""
+        generator = np.random.default_rng((self.seed, epoch))
+        order = generator.permutation(len(self.pairs)).tolist()
+        n_pool = _BATCHES_PER_POOL * self.batch_size
+        batches = []
+        for first in range(0, len(order), n_pool):
+            pool = sorted(order[first : first + n_pool], key=self._lengths.__getitem__)
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        mixed = generator.permutation(len(batches))[self.rank :: self.size]
+        for number in range(start, len(self)):
+            indices = batches[mixed[number]]
+            name = f"batch {number} of epoch {epoch}, which has pair {indices[0]}"
+            yield PairBatch.of([self.pairs[index] for index in indices], name)
+
+    def largest(self) -> PairBatch:
+        """Return a batch of the longest pairs."""
+        longest = sorted(range(len(self.pairs)), key=lambda index: sum(self._lengths[index]))
+        indices = longest[-self.batch_size :]
+        return PairBatch.of([self.pairs[index] for index in indices], "the longest pairs")
+
+
+class PairTraining(nn.Module):
+    """A network with its training loss, called as `module(batch)`.
+
+        loss = sum over pairs and i of  (1 - s) (-log P(y_i)) + s mean over w of (-log P(w))
+
+    Args:
+        network: what is trained.
+        label_smoothing: s, 0 to 1.
+
+    Reference: Szegedy et al., "Rethinking the inception architecture for computer vision", CVPR
+    2016, section 7.
+    """
+
+    def __init__(self, network: EncoderDecoder, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.network = network
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: PairBatch) -> Tensor:
+        """Return the loss summed over the target tokens, in nats, ()."""
+        targets = batch.targets  # (B, U)
+        inputs = torch.cat([torch.full_like(targets[:, :1], END), targets[:, :-1]], dim=1)
+        log_probs = self.network(batch.sources, batch.source_lengths, inputs)  # (B, U, V)
+        losses = -log_probs.gather(-1, targets[..., None])[..., 0]
+        if self.training and self.label_smoothing:
+            uniform = -log_probs.mean(-1)
+            losses = (1 - self.label_smoothing) * losses + self.label_smoothing * uniform
+        mask = sequence_mask(batch.target_lengths.to(targets.device), targets.shape[1])
+        total: Tensor = losses.masked_fill(~mask, 0).sum()
+        return total
+
+
+class _PairTask:
+    """What `fit` trains and measures."""
+
+    def __init__(
+        self, translator: Translator, dev: Sequence[tuple[list[int], list[int]]], batch_size: int
+    ) -> None:
+        self.translator = translator
+        settings = translator.config.training
+        self._module = PairTraining(translator.network, settings.label_smoothing)
+        ordered = sorted(dev, key=lambda pair: (len(pair[0]), len(pair[1])))
+        self._dev = [
+            PairBatch.of(ordered[first : first + batch_size], "dev")
+            for first in range(0, len(ordered), batch_size)
+        ]
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    def evaluate(self, world: World) -> dict[str, float]:
+        total = weight = 0.0
+        for batch in self._dev[world.rank :: world.size]:
+            total += float(self._module(batch.to(world.device)))
+            weight += batch.weight
+        loss = world.sum(total) / world.sum(weight)
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700))}
+
+    def save(self, folder: Path, metrics: Mapping[str, Any]) -> None:
+        self.translator.save(folder, metrics)
+
+
+def symbols_of(sequences: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Return the symbols that occur, in order."""
+    return tuple(sorted({symbol for sequence in sequences for symbol in sequence}))
+
+
+def train(
+    config: TranslatorConfig,
+    pairs: Sequence[Pair],
+    dev: Sequence[Pair],
+    folder: Path,
+    *,
+    symbols: tuple[Sequence[str], Sequence[str]] | None = None,
+    reporter: Reporter | None = None,
+) -> FitResult:
+    """Train an encoder-decoder; the same call goes on after an interruption.
+
+    Args:
+        config: network and optimisation.
+        pairs: to train on.
+        dev: whose loss is measured and minimised.
+        folder: experiment folder; `folder/best` becomes the model.
+        symbols: of source and target, without the end; None for those of `pairs`.
+        reporter: receives progress; `per_second` counts target tokens.
+
+    Raises:
+        AsrError: bad configuration, no pairs, unknown symbols in dev, a loss that is not finite.
+        KeyboardInterrupt: interrupted; the state is saved.
+    """
+    for name, part in (("train", pairs), ("dev", dev)):
+        if not part:
+            raise TrainingError(f"no pair for {name}; one or more is needed")
+    settings = config.training
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    world = start_world(settings.device)
+    if world.rank == 0:
+        _claim(folder, config)
+    source_symbols, target_symbols = symbols or (
+        symbols_of(source for source, _ in pairs),
+        symbols_of(target for _, target in pairs),
+    )
+    torch.manual_seed(config.seed)
+    translator = Translator(config, source_symbols, (END_SYMBOL, *target_symbols))
+    translator.to(world.device)
+    batches = PairBatches(
+        _encode(translator, pairs),
+        batch_size=settings.batch_size,
+        seed=config.seed,
+        rank=world.rank,
+        size=world.size,
+    )
+    n_parameters = sum(p.numel() for p in translator.parameters())
+    logger.info(
+        "%d pairs to train, %d for dev, %d and %d symbols, %d batches an epoch, %.2f million "
+        "parameters, on %s",
+        len(pairs), len(dev), len(source_symbols), len(target_symbols), len(batches),
+        n_parameters / 1e6, world.device,
+    )  # fmt: skip
+    task = _PairTask(translator, _encode(translator, dev), settings.batch_size)
+    own = {"device", "threads", "batch_size", "label_smoothing", "frozen"}
+    frozen = tuple(f"network.{prefix}" for prefix in settings.frozen)
+    values = settings.model_dump(exclude=own)
+    fitting = FitSettings(**values, frozen=frozen, seed=config.seed)
+    return fit(task, batches, fitting, folder, world=world, reporter=reporter)
+
+
+def _encode(translator: Translator, pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
+    return [(translator.encode_source(s), translator.encode_target(t)) for s, t in pairs]
+
+
+def _claim(folder: Path, config: TranslatorConfig) -> None:
+    """Write config.toml, or make sure that the one there describes the same model and batches."""
+    path = folder / "config.toml"
+    if path.exists():
+        there = load_toml(TranslatorConfig, path)
+        old, new = ((one.seed, one.model, one.training.batch_size) for one in (there, config))
+        if old != new:
+            raise ConfigError(
+                f"{folder}: holds a model with another seed, [model] or training.batch_size; give "
+                "a new folder, or the same settings to go on with it"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_toml(config), encoding="utf-8")

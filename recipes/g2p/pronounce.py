@@ -1,0 +1,85 @@
+"""Write pronunciations for a list of words.
+
+    python recipes/g2p/pronounce.py MODEL WORDS OUTPUT
+
+MODEL is an experiment or model folder, WORDS a text with a word a line (what stands behind a word
+is ignored, so that a dictionary is a list of words, too), and OUTPUT receives a dictionary in the
+format of CMUdict, which `asr.lexicon.read_lexicon` reads.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from asr.errors import AsrError, ConfigError, TextError
+from asr.manifest import read_lines
+from asr.translator import Translator
+from asr.world import select_device
+
+__all__ = ["main", "pronounce", "read_words"]
+
+VARIANT = re.compile(r"\(\d+\)$")
+
+
+def read_words(path: Path) -> list[str]:
+    """Return the different words of a list or dictionary in upper case, in its order.
+
+    Raises:
+        TextError: there is none.
+    """
+    lines = (line for line in read_lines(path) if not line.startswith(";;;"))
+    fields = (line.split() for line in lines)
+    words = dict.fromkeys(VARIANT.sub("", field[0]).upper() for field in fields if field)
+    if not words:
+        raise TextError(f"{path}: holds no words; one a line is needed")
+    return list(words)
+
+
+def pronounce(
+    translator: Translator, words: Sequence[str], *, width: int, n_best: int
+) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yield each word with its likeliest pronunciations; none where the model gives no phones."""
+    for word, found in zip(words, translator.translate(words, width=width), strict=True):
+        yield word, [one.symbols for one in found if one.symbols][:n_best]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line."""
+    parser = argparse.ArgumentParser(description="Write pronunciations for a list of words.")
+    parser.add_argument("model", type=Path, help="model or experiment folder")
+    parser.add_argument("words", type=Path, help="a word a line")
+    parser.add_argument("output", type=Path, help="dictionary to write")
+    parser.add_argument("--width", type=int, default=5, help="of the beam; 1: greedy (default: 5)")
+    parser.add_argument("--n-best", type=int, default=1, help="pronunciations a word (default: 1)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    arguments = parser.parse_args(argv)
+    n_silent = 0
+    try:
+        if not 1 <= arguments.n_best <= arguments.width:
+            raise ConfigError(
+                f"--n-best {arguments.n_best}: 1 to the beam's width, {arguments.width}, is needed"
+            )
+        words = read_words(arguments.words)
+        translator = Translator.load(arguments.model, select_device(arguments.device))
+        lines = []
+        found = pronounce(translator, words, width=arguments.width, n_best=arguments.n_best)
+        for word, pronunciations in found:
+            n_silent += not pronunciations
+            for number, phones in enumerate(pronunciations, start=1):
+                name = word if number == 1 else f"{word}({number})"
+                lines.append(f"{name} {' '.join(phones)}\n")
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text("".join(lines), encoding="utf-8")
+    except AsrError as error:
+        print(f"pronounce: error: {error}", file=sys.stderr)
+        return error.exit_code
+    if n_silent:
+        print(f"pronounce: {n_silent} words got no phones and are left out", file=sys.stderr)
+    print(f"{arguments.output}: {len(words) - n_silent:,} words")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

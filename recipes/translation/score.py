@@ -1,0 +1,108 @@
+"""BLEU of all models by sacrebleu, as EXP/score.json and as the table of the README.
+
+    python recipes/translation/score.py EXP plain attention
+    python recipes/translation/score.py --table EXP --readme recipes/translation/README.md
+
+reads EXP/text/test.de, EXP/decode/NAME.de and EXP/NAME/metrics.jsonl; "bleu" in score.json is that
+of the last NAME.  Needs sacrebleu: pip install sacrebleu
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.errors import AsrError, ConfigError, DependencyError
+from asr.manifest import read_lines
+from asr.readme_table import write_table
+from asr.training_log import read_metrics
+
+__all__ = ["main", "summarize", "table"]
+
+
+def summarize(exp: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Return what score.json holds.
+
+    Raises:
+        ConfigError: no name is given, or a translation has another number of lines.
+        DependencyError: sacrebleu is not installed.
+    """
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError:
+        raise DependencyError("the score needs sacrebleu: pip install sacrebleu") from None
+    if not names:
+        raise ConfigError("no translation to score: name those in EXP/decode, without .de")
+    references = read_lines(exp / "text" / "test.de")
+    models: dict[str, Any] = {}
+    signature = ""
+    for name in names:
+        path = exp / "decode" / f"{name}.de"
+        lines = read_lines(path)
+        if len(lines) != len(references):
+            raise ConfigError(
+                f"{path}: has {len(lines)} lines, the test has {len(references)}; translate anew"
+            )
+        bleu = BLEU()
+        result = bleu.corpus_score(lines, [references])
+        signature = str(bleu.get_signature())
+        log = [line for line in read_metrics(exp / name / "metrics.jsonl") if line["kind"] == "dev"]
+        models[name] = {
+            "bleu": result.score,
+            "length_ratio": result.ratio,
+            "perplexity": min(line["perplexity"] for line in log),
+            "epochs": log[-1]["epoch"],
+        }
+    return {
+        "bleu": models[names[-1]]["bleu"],
+        "n_sentences": len(references),
+        "signature": signature,
+        "models": models,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    rows = [
+        f"{result['n_sentences']:,} sentences of the 2016 test; sacrebleu `{result['signature']}`.",
+        "",
+        "| model | BLEU | length ratio | dev perplexity per piece | epochs |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {name} | {found['bleu']:.1f} | {found['length_ratio']:.2f} "
+        f"| {found['perplexity']:.2f} | {found['epochs']:.1f} |"
+        for name, found in result["models"].items()
+    ]
+    return "\n".join(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line."""
+    parser = argparse.ArgumentParser(description="BLEU of all models.")
+    parser.add_argument("exp", type=Path, help="experiment folder")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="translations in EXP/decode")
+    parser.add_argument("--table", action="store_true", help="print the table of score.json again")
+    parser.add_argument("--readme", type=Path, help="also write the table there")
+    arguments = parser.parse_args(argv)
+    path: Path = arguments.exp / "score.json"
+    try:
+        if arguments.table:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            result = summarize(arguments.exp, arguments.names)
+            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(table(result))
+        if arguments.readme:
+            write_table(arguments.readme, table(result))
+    except AsrError as error:
+        print(f"score: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{path}: BLEU {result['bleu']:.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
