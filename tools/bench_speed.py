@@ -2,7 +2,7 @@
 
 Start-up (imports, loading the model, the first recording) is not counted.
 
-    python tools/bench_speed.py [--model MODEL] [--files 100] [--threads 2] [--rounds 5]
+    python tools/bench_speed.py [--model MODEL] [--files 100] [--threads 2] [--rounds 5] [--greedy]
 """
 
 import argparse
@@ -34,11 +34,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-seconds", type=float)
+    parser.add_argument("--greedy", action="store_true", help="instead of the model's own decoding")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     paths = choose(Path(arguments.folder or Path(os.environ["ASR_DATA"]) / SET), arguments.files)
     audio_seconds = sum(inspect(path).duration for path in paths)
-    transcriber = load(arguments.model, "cpu", batch_seconds=arguments.batch_seconds)
+    transcriber = load(
+        arguments.model,
+        "cpu",
+        batch_seconds=arguments.batch_seconds,
+        decoding="greedy" if arguments.greedy else "model",
+    )
     transcriber.transcribe(paths[:2])
 
     rates, cpu_seconds = [], []

@@ -2,6 +2,10 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr.config import DecodingConfig
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -40,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         "weights_bytes": (folder / "model.safetensors").stat().st_size,
         "tokens": recognizer.tokenizer.n_tokens,
         "frame_seconds": recognizer.frame_seconds,
+        "decoding": _describe(recognizer.decoding),
         **read_json(folder / "metrics.json"),
     }
     if arguments.json:
@@ -54,3 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     if card.exists():
         print(f"{'model card':{width}}  {card}")
     return 0
+
+
+def _describe(decoding: "DecodingConfig | None") -> str:
+    if decoding is None:
+        return "greedy"
+    models = [f"{decoding.lm} (alpha {decoding.alpha:g})"] if decoding.lm else []
+    models += [f"{decoding.neural} (gamma {decoding.gamma:g})"] if decoding.neural else []
+    return f"beam of {decoding.beam}, {' and '.join(models) or 'no language model'}"

@@ -142,8 +142,11 @@ def best_alignments(
             )
         jobs.append((np.ascontiguousarray(row[:length]), np.array(ids, np.int64)))
     n_threads = max(1, min(torch.get_num_threads(), len(jobs)))
-    with ThreadPoolExecutor(n_threads, "align") as executor:
-        found = list(executor.map(lambda job: _viterbi(*job), jobs))
+    if n_threads == 1:  # starting a thread takes longer than a short utterance
+        found = [_viterbi(*job) for job in jobs]
+    else:
+        with ThreadPoolExecutor(n_threads, "align") as executor:
+            found = list(executor.map(lambda job: _viterbi(*job), jobs))
     for (_, score), name in zip(found, names, strict=True):
         if score == -math.inf:
             raise AsrError(
