@@ -381,7 +381,8 @@ def test_memory_does_not_grow_with_the_recording(tiny_model: Path, tmp_path: Pat
 
 def test_joined_real_speech_is_recognised_as_well_as_its_utterances(asr_data: Path) -> None:
     try:
-        transcriber = load(find_model("default"), "cpu")
+        # Greedily: a language model does not see the same sentences in the joined file.
+        transcriber = load(find_model("default"), "cpu", decoding="greedy")
     except CheckpointError:
         pytest.skip("the package holds no default model")
     folder = asr_data / "LibriSpeech" / "dev-clean-20spk"

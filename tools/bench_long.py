@@ -99,7 +99,7 @@ def words_of(recognizer: Recognizer, log_probs: torch.Tensor) -> tuple[Word, ...
 
 def seams(transcriber: Transcriber, path: Path) -> list[float]:
     """Where the parts of a recording meet, in seconds."""
-    chunks = transcriber.chunker.split([load_audio(path)])
+    chunks = transcriber.listener.chunker.split([load_audio(path)])
     with torch.inference_mode():
         ends = itertools.accumulate(chunk.last - chunk.first for chunk in chunks)
         return [end * transcriber.recognizer.frame_seconds for end in ends][:-1]

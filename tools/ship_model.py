@@ -3,7 +3,7 @@
     python tools/ship_model.py exp/small --training "2 CPU cores, 2 h" \
         --corpus "LibriSpeech train-clean-5|CC BY 4.0|https://www.openslr.org/31" \
         --decoder exp/small/decoder \
-        --figures "dev-clean-20spk, greedy=exp/small/dev-clean-20spk.json" ...
+        --figures "dev-clean-20spk | greedy=exp/small/dev-clean-20spk.json" ...
 
 The decoder is a folder that `asr tune --copy --output` made.  The figures are files that
 `asr evaluate --json` wrote.  The card is written from them, so no number in it is typed by hand.
@@ -24,6 +24,7 @@ from asr.errors import AsrError, ConfigError
 from asr.learning_curve import draw_learning_curve
 from asr.manifest import read_manifest
 from asr.models.recognizer import DECODING_FILE, DEFAULT_MODEL, Recognizer, find_model
+from asr.readme_table import write_table
 from asr.toml_config import load_toml
 
 CARD = """# The English model of the package
@@ -49,8 +50,6 @@ the whole configuration.
 ## Figures
 Word and character error rate in percent, with the 95 % interval of a bootstrap over speakers:
 
-| test | words | WER | interval | CER |
-|---|---|---|---|---|
 {figures}
 
 ## Limits
@@ -59,6 +58,8 @@ accents, spontaneous speech, noise and distant microphones, and misspells rare w
 writes no punctuation and no digits. Do not rely on it where an error can hurt somebody.
 """
 
+
+HEAD = "| test | decoding | words | WER | interval | CER |\n|---|---|---|---|---|---|\n"
 
 DECODER = """
 
@@ -73,6 +74,10 @@ def figure_row(name: str, score: dict[str, Any]) -> str:
         f"| {name} | {score['n_words']:,} | {100 * score['wer']:.1f} | "
         f"{100 * low:.1f} to {100 * high:.1f} | {100 * score['cer']:.1f} |"
     )
+
+
+def table(figures: dict[str, dict[str, Any]]) -> str:
+    return HEAD + "\n".join(figure_row(*item) for item in figures.items())
 
 
 def ship(arguments: argparse.Namespace) -> None:
@@ -130,9 +135,11 @@ def ship(arguments: argparse.Namespace) -> None:
             steps=metrics["step"],
             seed=config.seed,
             decoder=decoder,
-            figures="\n".join(figure_row(*item) for item in figures.items()),
+            figures=table(figures),
         )
         (writing / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    if arguments.readme:
+        write_table(arguments.readme, table(figures))
     print(json.dumps({"folder": str(DEFAULT_MODEL), "parameters": parameters}))
 
 
@@ -141,8 +148,9 @@ def main() -> int:
     parser.add_argument("experiment", help="experiment folder of asr train")
     parser.add_argument("--training", required=True, help="device and time, for the card")
     parser.add_argument("--corpus", action="append", required=True, help="name|licence|address")
+    parser.add_argument("--readme", type=Path, help="write the figures there, too")
     parser.add_argument("--decoder", type=Path, help="folder that asr tune --copy wrote")
-    parser.add_argument("--figures", action="append", default=[], help="NAME=FILE.json")
+    parser.add_argument("--figures", action="append", default=[], help="TEST | DECODING=FILE.json")
     try:
         ship(parser.parse_args())
     except AsrError as error:
