@@ -95,7 +95,7 @@ def test_lexicons_that_cannot_be_used_are_refused() -> None:
 def test_words_that_cannot_be_spelled_are_left_out_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="asr.decode.scoring"):
         search = BeamSearch(LETTERS, words=["A", "ÄB", "BA"])
     assert "1 of 3 words cannot be spelled" in caplog.text
     frames = random_frames(12, LETTERS.n_tokens, 4, 2.0)

