@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from asr.toml_config import Section, dump_toml, load_toml, parse_toml
+from asr.toml_config import Override, Section, dump_toml, load_toml, parse_toml
 
 __all__ = [
+    "DECODING_FILES",
     "AugmentConfig",
     "Config",
     "DataConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingConfig",
     "dump_config",
     "load_config",
+    "load_decoding",
     "parse_config",
 ]
 
@@ -135,6 +137,10 @@ class TrainingConfig(Section):
     tensorboard: bool = False
 
 
+DECODING_FILES = ("lm", "neural", "lexicon", "hotwords")
+"""The values of a `DecodingConfig` that are paths."""
+
+
 class DecodingConfig(Section):
     """How a recogniser decodes; see `asr.decode.beam.BeamOptions`.  Paths start from its file."""
 
@@ -155,6 +161,13 @@ class DecodingConfig(Section):
     token_threshold: float = Field(default=-10.0, le=0)
     blank_threshold: float = Field(default=0.9999, gt=0, le=1)
     posterior_scale: float = Field(default=1.0, gt=0, description="calibrates confidences")
+
+    def at(self, folder: Path) -> "DecodingConfig":
+        """The same with paths that start from a folder."""
+        files = {
+            name: str(folder / value) for name in DECODING_FILES if (value := getattr(self, name))
+        }
+        return self.model_copy(update=files)
 
 
 class Config(Section):
@@ -194,6 +207,19 @@ def parse_config(text: str, *, source: str, overrides: Iterable[str] = ()) -> Co
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a configuration file; see `asr.toml_config.load_toml`."""
     return load_toml(Config, path, overrides)
+
+
+def load_decoding(path: Path, overrides: Iterable[Override] = ()) -> DecodingConfig:
+    """Read a decoding.toml; its paths start from its folder.
+
+    Args:
+        path: the file.
+        overrides: values that replace what it says; see `asr.toml_config.parse_toml`.
+
+    Raises:
+        ConfigError: the file cannot be read or is wrong.
+    """
+    return load_toml(DecodingConfig, path, overrides).at(path.parent)
 
 
 def dump_config(config: Config) -> str:

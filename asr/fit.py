@@ -12,7 +12,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from asr.checkpoint import (
     write_json,
     write_tensors,
 )
+from asr.config import TrainingConfig
 from asr.errors import CheckpointError, TrainingError
 from asr.training_log import Evaluation, Reporter, TrainingLog
 from asr.world import World
@@ -121,6 +122,28 @@ class FitSettings:
     tensorboard: bool = False
     seed: int = 0
     minimise: tuple[str, ...] = ("loss",)
+
+    @classmethod
+    def of(
+        cls,
+        training: TrainingConfig,
+        *,
+        seed: int,
+        prefix: str = "",
+        minimise: tuple[str, ...] = ("loss",),
+    ) -> "FitSettings":
+        """Take what is for `fit` from a `[training]` section.
+
+        Args:
+            training: the section; what it has beyond is its model's own.
+            seed: decides everything random.
+            prefix: stands in the task's module in front of the names that `frozen` has.
+            minimise: names of evaluation metrics.
+        """
+        own = {"frozen", "seed", "minimise"}
+        values = training.model_dump(include={field.name for field in fields(cls)} - own)
+        frozen = tuple(f"{prefix}{name}" for name in training.frozen)
+        return cls(**values, frozen=frozen, seed=seed, minimise=minimise)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from asr.errors import ManifestError, TextError
 from asr.manifest import read_lines
 
-__all__ = ["Lexicon", "read_lexicon"]
+__all__ = ["Lexicon", "dictionary_lines", "read_lexicon"]
 
 _VARIANT = re.compile(r"\(\d+\)$")
 
@@ -55,6 +55,14 @@ class Lexicon:
         if not names or None in names:
             return None
         return tuple(phone for name in names if name for phone in name[0])
+
+
+def dictionary_lines(word: str, pronunciations: Sequence[Sequence[str]]) -> list[str]:
+    """Write the pronunciations of a word as CMUdict does: WORD, WORD(2), ...; a line each."""
+    names = [word, *(f"{word}({number})" for number in range(2, len(pronunciations) + 1))]
+    return [
+        f"{name} {' '.join(phones)}\n" for name, phones in zip(names, pronunciations, strict=False)
+    ]
 
 
 def read_lexicon(

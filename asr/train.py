@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.augment import SpecAugment, WaveformAugmenter
-from asr.config import Config, TrainingConfig, dump_config, load_config
+from asr.config import Config, dump_config, load_config
 from asr.data import Batch, FeatureSource, SpeechBatches, collate
 from asr.decode.greedy import greedy
 from asr.errors import ConfigError, TrainingError
@@ -225,14 +225,10 @@ def train(
         consistency_weight=config.model.consistency_weight,
     )
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
-    settings = _settings(config.training, config.seed)
+    settings = FitSettings.of(
+        config.training, seed=config.seed, prefix="recognizer.", minimise=("wer", "dev_loss")
+    )
     return fit(task, batches, settings, folder, world=world, reporter=reporter)
-
-
-def _settings(training: TrainingConfig, seed: int) -> FitSettings:
-    values = training.model_dump(exclude={"device", "threads", "frozen"})
-    frozen = tuple(f"recognizer.{prefix}" for prefix in training.frozen)
-    return FitSettings(**values, frozen=frozen, seed=seed, minimise=("wer", "dev_loss"))
 
 
 def _claim(folder: Path, config: Config) -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from asr.audio import SAMPLE_RATE
-from asr.config import DecodingConfig
+from asr.config import DecodingConfig, load_decoding
 from asr.decode.greedy import greedy
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.errors import AsrError, ConfigError
 from asr.listener import Listener
-from asr.models.recognizer import Recognizer
+from asr.models.recognizer import DECODING_FILE, Recognizer, find_model
 from asr.recording import Audio, Recording
 from asr.world import select_device
 
@@ -77,10 +77,10 @@ def load(
         AsrError: there is no such model or device.
     """
     chosen = select_device(device)
-    recognizer = Recognizer.load(name if isinstance(name, str) else Path(name), chosen)
-    folder = Path()
-    if decoding == "model":
-        folder, decoding = recognizer.folder or Path(), recognizer.decoding or "greedy"
+    folder = find_model(name if isinstance(name, str) else Path(name))
+    recognizer = Recognizer.load(folder, chosen)
+    if decoding == "model" and (folder / DECODING_FILE).exists():
+        decoding = load_decoding(folder / DECODING_FILE)
     decoder = None
     if isinstance(decoding, DecodingConfig):
         # Here, because the compiled search takes a while to import.
@@ -90,7 +90,6 @@ def load(
             decoding,
             recognizer.tokenizer,
             recognizer.frame_seconds,
-            folder=folder,
             n_best=n_best,
         )
     return Transcriber(recognizer, batch_seconds=batch_seconds, decoder=decoder)

@@ -260,10 +260,7 @@ def train(
         n_parameters / 1e6, world.device,
     )  # fmt: skip
     task = _PairTask(translator, _encode(translator, dev), settings.batch_size)
-    own = {"device", "threads", "batch_size", "label_smoothing", "frozen"}
-    frozen = tuple(f"network.{prefix}" for prefix in settings.frozen)
-    values = settings.model_dump(exclude=own)
-    fitting = FitSettings(**values, frozen=frozen, seed=config.seed)
+    fitting = FitSettings.of(settings, seed=config.seed, prefix="network.")
     return fit(task, batches, fitting, folder, world=world, reporter=reporter)
 
 

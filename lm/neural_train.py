@@ -239,9 +239,7 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
         len(tokens), len(units.symbols), len(dev), len(batches), n_parameters / 1e6, world.device,
     )  # fmt: skip
     task = _TextTask(model, settings.batch_size, dev)
-    values = settings.model_dump(exclude={"device", "threads", "batch_size", "segment", "frozen"})
-    frozen = tuple(f"network.{prefix}" for prefix in settings.frozen)
-    fitting = FitSettings(**values, frozen=frozen, seed=config.seed)
+    fitting = FitSettings.of(settings, seed=config.seed, prefix="network.")
     return fit(task, batches, fitting, folder, world=world, reporter=reporter)
 
 

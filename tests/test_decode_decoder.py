@@ -37,7 +37,7 @@ def emissions(n_frames: int, seed: int) -> Tensor:
 
 
 def decoded(config: DecodingConfig, folder: Path, frames: list[Tensor], n_best: int = 1):
-    decoder = build_decoder(config, LETTERS, 0.04, folder=folder, n_best=n_best)
+    decoder = build_decoder(config.at(folder), LETTERS, 0.04, n_best=n_best)
     return decoder.decode(frames, [0.04 * len(each) for each in frames])
 
 
@@ -55,8 +55,8 @@ def test_table_and_arpa_file_decode_the_same(models: Path) -> None:
 
 def test_a_long_recording_has_times_in_order_and_within_it(models: Path) -> None:
     config = DecodingConfig(lm="words.ngram", beam=8)
-    decoder = build_decoder(config, LETTERS, 0.04, folder=models)
-    short = build_decoder(config, LETTERS, 0.04, folder=models)
+    decoder = build_decoder(config.at(models), LETTERS, 0.04)
+    short = build_decoder(config.at(models), LETTERS, 0.04)
     short._max_frames = 50
     frames = emissions(600, 2)
     ((whole,),) = decoder.decode([frames], [23.95])
@@ -113,7 +113,7 @@ def test_units_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     model = small_model([["x", "y"], ["z"]], 2)
     NgramTable.from_model(model).save(tmp_path / "lower.ngram")
     with pytest.raises(LanguageModelError, match="do not fit the tokenizer"):
-        build_decoder(DecodingConfig(lm="lower.ngram"), LETTERS, 0.04, folder=tmp_path)
+        build_decoder(DecodingConfig(lm="lower.ngram").at(tmp_path), LETTERS, 0.04)
 
 
 def test_hotwords_are_read(tmp_path: Path) -> None:

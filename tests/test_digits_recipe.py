@@ -1,7 +1,6 @@
 """recipes/digits: splits and strings of made-up recordings; one seed on the real ones."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -13,18 +12,11 @@ import soundfile
 
 from asr.audio import inspect
 from asr.manifest import Utterance, read_manifest
+from tests.recipe_scripts import run
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "digits"
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-
-
-def run(*command: object) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-    arguments = [str(part) for part in command]
-    return subprocess.run(
-        arguments, env=environment, capture_output=True, text=True, timeout=590, check=False
-    )
 
 
 def prepare(data: Path, output: Path) -> "subprocess.CompletedProcess[str]":

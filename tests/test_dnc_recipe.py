@@ -1,6 +1,5 @@
 """recipes/dnc: the addressing of the memory by hand, the tasks, a tiny training."""
 
-import importlib
 import itertools
 import json
 import os
@@ -14,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.recipe_scripts import imported
+
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "dnc"
 MODULES = ("dnc_cell", "dnc_tasks", "dnc_train")
@@ -21,11 +22,8 @@ MODULES = ("dnc_cell", "dnc_tasks", "dnc_train")
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[SimpleNamespace]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(RECIPE)
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-        for name in MODULES:
-            del sys.modules[name]
+    with imported(RECIPE, MODULES) as modules:
+        yield modules
 
 
 def test_content_finds_the_slot_that_looks_like_the_key(recipe: SimpleNamespace) -> None:

@@ -1,12 +1,6 @@
 """recipes/g2p: the split of a dictionary, pronunciations, error rates; a tiny model."""
 
 import json
-import os
-import runpy
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,39 +8,15 @@ import pytest
 from asr.lexicon import read_lexicon
 from asr.toml_config import parse_toml
 from asr.translator import END_SYMBOL, Translator, TranslatorConfig
+from tests.recipe_scripts import Script, run, script_runner
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "g2p"
 
 
-def run(*command: object) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-    arguments = [str(part) for part in command]
-    return subprocess.run(
-        arguments, env=environment, capture_output=True, text=True, timeout=290, check=False
-    )
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Script = Callable[..., Done]
-
-
 @pytest.fixture
 def script(capsys: pytest.CaptureFixture[str]) -> Script:
-    """Runs a script of the recipe, in this process: torch takes seconds to load."""
-
-    def run_script(name: str, *arguments: object) -> Done:
-        main = runpy.run_path(str(RECIPE / name))["main"]
-        code = main([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return run_script
+    return script_runner(RECIPE, capsys)
 
 
 def test_all_pronunciations_of_a_word_are_in_one_part(script: Script, tmp_path: Path) -> None:
@@ -159,7 +129,9 @@ def test_errors_count_against_the_closest_pronunciation(script: Script, tmp_path
     [(["--words", "many"], "--words 'many'"), (["--widths", "0 5"], "--widths '0 5'")],
 )
 def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
-    done = run("bash", RECIPE / "run.sh", "--data", tmp_path, "--exp", tmp_path, *options)
+    done = run(
+        "bash", RECIPE / "run.sh", "--data", tmp_path, "--exp", tmp_path, *options, timeout=290
+    )
     assert done.returncode == 2
     assert part in done.stderr
     assert done.stderr.count("\n") == 1
@@ -168,7 +140,7 @@ def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
 @pytest.mark.recipe
 def test_tiny_learns(asr_data: Path, tmp_path: Path) -> None:
     command = ["bash", RECIPE / "run.sh", "--data", asr_data / "text" / "cmudict"]
-    done = run(*command, "--exp", tmp_path, "--conf", "tiny")
+    done = run(*command, "--exp", tmp_path, "--conf", "tiny", timeout=290)
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())
     assert score["decoded"]["beam-5"]["n_words"] == 100

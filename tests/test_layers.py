@@ -53,7 +53,7 @@ LAYERS = (
         "asr.transcribe",
         "asr.tune",
     ),
-    ("asr.__main__", "asr.cli", "asr.commands", "lm.__main__"),
+    ("asr.__main__", "asr.cli", "asr.commands", "asr.recipe_programs", "lm.__main__"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 

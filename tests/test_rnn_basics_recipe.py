@@ -1,6 +1,5 @@
 """recipes/rnn_basics: gradients by hand against autograd, gates by hand, the made-up tasks."""
 
-import importlib
 import json
 import math
 import os
@@ -14,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.recipe_scripts import imported
+
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "rnn_basics"
 MODULES = ("basics_config", "counting", "gradients", "memory_tasks", "gates", "results")
@@ -21,11 +22,8 @@ MODULES = ("basics_config", "counting", "gradients", "memory_tasks", "gates", "r
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[SimpleNamespace]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(RECIPE)
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-        for name in MODULES:
-            del sys.modules[name]
+    with imported(RECIPE, MODULES) as modules:
+        yield modules
 
 
 @pytest.mark.parametrize("activation", ["identity", "relu", "tanh", "sigmoid"])

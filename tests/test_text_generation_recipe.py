@@ -1,6 +1,5 @@
 """recipes/text_generation: windows, bits per character, generation; a tiny training."""
 
-import importlib
 import itertools
 import json
 import math
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from asr.errors import TextError
 from asr.search import Sampling, beam_search, greedy, sample
 from lm.neural import LstmLM
+from tests.recipe_scripts import imported
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "text_generation"
@@ -27,11 +27,8 @@ MODULES = ("textgen_config", "characters", "windows", "stream")
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[SimpleNamespace]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(RECIPE)
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-        for name in MODULES:
-            del sys.modules[name]
+    with imported(RECIPE, MODULES) as modules:
+        yield modules
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from asr.config import DecodingConfig
+from pathlib import Path
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -21,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts of a model."""
     from asr.checkpoint import read_json
-    from asr.models.recognizer import Recognizer, find_model
+    from asr.models.recognizer import DECODING_FILE, Recognizer, find_model
 
     folder = find_model(arguments.model)
     recognizer = Recognizer.load(folder)
@@ -44,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         "weights_bytes": (folder / "model.safetensors").stat().st_size,
         "tokens": recognizer.tokenizer.n_tokens,
         "frame_seconds": recognizer.frame_seconds,
-        "decoding": _describe(recognizer.decoding),
+        "decoding": _describe(folder / DECODING_FILE),
         **read_json(folder / "metrics.json"),
     }
     if arguments.json:
@@ -61,9 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(decoding: "DecodingConfig | None") -> str:
-    if decoding is None:
+def _describe(path: Path) -> str:
+    from asr.config import DecodingConfig
+    from asr.toml_config import load_toml
+
+    if not path.exists():
         return "greedy"
+    decoding = load_toml(DecodingConfig, path)
     models = [f"{decoding.lm} (alpha {decoding.alpha:g})"] if decoding.lm else []
     models += [f"{decoding.neural} (gamma {decoding.gamma:g})"] if decoding.neural else []
     return f"beam of {decoding.beam}, {' and '.join(models) or 'no language model'}"

@@ -20,8 +20,10 @@ __all__ = [
 ]
 
 # What options say, by the names that the configuration has for it.
-_FILES = ("lm", "neural", "lexicon", "hotwords")
-_VALUES = ("alpha", "beta", "gamma", "unknown_score", "beam", "rescore")
+_NAMES = (
+    *("lm", "neural", "lexicon", "hotwords"),
+    *("alpha", "beta", "gamma", "unknown_score", "beam", "rescore"),
+)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -117,9 +119,7 @@ def read_decoding(arguments: argparse.Namespace) -> "DecodingConfig | None":
     from asr.models.recognizer import DECODING_FILE, find_model
 
     given: dict[str, Any] = {
-        name: value
-        for name in (*_FILES, *_VALUES)
-        if (value := getattr(arguments, name, None)) is not None
+        name: value for name in _NAMES if (value := getattr(arguments, name, None)) is not None
     }
     own = getattr(arguments, "decoding", None)
     if getattr(arguments, "greedy", False):
@@ -131,17 +131,13 @@ def read_decoding(arguments: argparse.Namespace) -> "DecodingConfig | None":
     path = Path(own) if own else find_model(arguments.model) / DECODING_FILE
     if not given and not own and not path.exists():
         return None
-    from asr.config import DecodingConfig
-    from asr.toml_config import Override, load_toml, parse_toml
+    from asr.config import DECODING_FILES, DecodingConfig, load_decoding
+    from asr.toml_config import Override, parse_toml
 
     overrides: list[Override] = [
-        (name, os.path.abspath(value) if name in _FILES else value) for name, value in given.items()
+        (name, os.path.abspath(value) if name in DECODING_FILES else value)
+        for name, value in given.items()
     ]
     if not own and not path.exists():
         return parse_toml(DecodingConfig, "", source="options", overrides=overrides)
-    saved = load_toml(DecodingConfig, path, overrides)
-    # Relative paths in the file start from its folder.
-    files = {
-        name: os.path.join(path.parent, value) for name in _FILES if (value := getattr(saved, name))
-    }
-    return saved.model_copy(update=files)
+    return load_decoding(path, overrides)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from asr.commands.model_options import (
     add_decoding_options,
     add_model_options,
+    load_recognizer,
     read_decoding,
 )
 from asr.commands.progress_bar import ProgressBar
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("there is no language model to weigh; name one with --lm or --neural")
     if arguments.rounds < 1:
         raise ConfigError(f"--rounds {arguments.rounds}: 1 or more is needed")
-    from asr.commands.model_options import load_recognizer
+    from asr.config import DECODING_FILES
     from asr.decode.decoder import build_decoder
     from asr.manifest import read_manifest
     from asr.models.recognizer import DECODING_FILE, find_model
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     weights = tuning.options
     files = {}
-    for name in ("lm", "neural", "lexicon", "hotwords"):
+    for name in DECODING_FILES:
         if path := getattr(decoding, name):
             files[name] = _placed(Path(path), folder, copy=arguments.copy)
     saved = decoding.model_copy(
@@ -103,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _listen(transcriber: "Transcriber", utterances: "list[Utterance]") -> "tuple[Emissions, int]":
     """Run the acoustic model; utterances that cannot be read are named and left out."""
+    from asr.audio import SAMPLE_RATE
     from asr.evaluate import scored_references
     from asr.tune import Emissions
 
@@ -111,7 +113,7 @@ def _listen(transcriber: "Transcriber", utterances: "list[Utterance]") -> "tuple
     n_failed = 0
     seconds = sum(utterance.duration for utterance in utterances)
     with ProgressBar(len(utterances), lambda: seconds) as bar:
-        for recording in transcriber.listener.listen(utterances, 16_000, bar.advance):
+        for recording in transcriber.listener.listen(utterances, SAMPLE_RATE, bar.advance):
             if recording.error:
                 bar.write_error(recording.error)
                 n_failed += 1

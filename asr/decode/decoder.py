@@ -162,7 +162,6 @@ def build_decoder(
     tokenizer: Tokenizer,
     frame_seconds: float,
     *,
-    folder: Path = Path(),
     n_best: int = 1,
 ) -> Decoder:
     """Load the models that a configuration names.
@@ -171,14 +170,13 @@ def build_decoder(
         config: files, weights and limits.
         tokenizer: that of the acoustic model.
         frame_seconds: from one frame to the next.
-        folder: what relative paths start from.
         n_best: hypotheses wanted of each recording.
 
     Raises:
         LanguageModelError: a model that cannot be read or whose units do not fit the tokenizer.
         ConfigError: a lexicon or list of hotwords that cannot be read.
     """
-    ngram = load_language_model(folder / config.lm) if config.lm else None
+    ngram = load_language_model(config.lm) if config.lm else None
     table = ngram if isinstance(ngram, NgramTable) else None
     kenlm = ngram if isinstance(ngram, KenlmModel) else None
     if kenlm:
@@ -187,11 +185,11 @@ def build_decoder(
             "the ARPA file that it was made from does better",
             config.lm,
         )
-    neural = NeuralLanguageModel.load(folder / config.neural) if config.neural else None
-    words = read_words(folder / config.lexicon) if config.lexicon else None
+    neural = NeuralLanguageModel.load(config.neural) if config.neural else None
+    words = read_words(Path(config.lexicon)) if config.lexicon else None
     hotwords = (
         read_hotwords(
-            folder / config.hotwords, config.hotword_bonus, upper=writes_upper_case(tokenizer)
+            Path(config.hotwords), config.hotword_bonus, upper=writes_upper_case(tokenizer)
         )
         if config.hotwords
         else None
@@ -214,7 +212,7 @@ def build_decoder(
         words=words,
         hotwords=hotwords,
         neural=None if config.rescore else neural,
-        lexicon_file=(folder / config.lm).with_suffix(".lexicon") if table else None,
+        lexicon_file=Path(config.lm).with_suffix(".lexicon") if table else None,
     )
     rescorers = Rescorers(kenlm, neural if config.rescore else None)
     return Decoder(search, frame_seconds, rescorers=rescorers, n_best=n_best)

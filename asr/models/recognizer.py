@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from asr import __version__
 from asr.audio import SAMPLE_RATE
 from asr.checkpoint import read_tensors, write_json, write_tensors
-from asr.config import Config, DecodingConfig, dump_config, load_config
+from asr.config import Config, dump_config, load_config
 from asr.errors import CheckpointError, ConfigError
 from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer
 from asr.models import MODELS
 from asr.models.ctc import CtcModel, CtcOutput
 from asr.text import Tokenizer, load_tokenizer
-from asr.toml_config import load_toml
 
 __all__ = ["DECODING_FILE", "DEFAULT_MODEL", "HOP_SECONDS", "Recognizer", "find_model"]
 
@@ -68,8 +67,6 @@ class Recognizer(nn.Module):
         features, model = config.features, config.model
         self.config = config
         self.tokenizer = tokenizer
-        self.folder: Path | None = None  # that it was loaded from
-        self.decoding: DecodingConfig | None = None
         self.extractor = FeatureExtractor(
             kind=features.kind,
             n_mels=features.n_mels,
@@ -165,9 +162,6 @@ class Recognizer(nn.Module):
                 f"{(missing + wrong)[0]}); copy the whole folder anew"
             )
         recognizer.load_state_dict(tensors, strict=False)
-        recognizer.folder = folder
-        if (folder / DECODING_FILE).exists():
-            recognizer.decoding = load_toml(DecodingConfig, folder / DECODING_FILE)
         return recognizer.to(device).eval()
 
 

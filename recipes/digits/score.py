@@ -9,19 +9,14 @@ its CPU time).
 earlier score.json and writes it to where the README has the last one.
 """
 
-import argparse
-import json
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from asr.errors import AsrError, ConfigError
+from asr.errors import ConfigError
 from asr.metrics import score
-from asr.readme_table import write_table
+from asr.recipe_programs import ScoreProgram, machine_facts, run_score
 from asr.transcripts import TranscriptLine, read_transcripts
 
 __all__ = ["main", "summarize", "table"]
@@ -73,11 +68,7 @@ def summarize(exp: Path, models: Sequence[str]) -> dict[str, Any]:
         if path.exists():
             seconds = path.read_text(encoding="utf-8").split()
             found["training_seconds"], found["training_cpu_seconds"] = map(int, seconds)
-    result["machine"] = {
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": version("torch"),
-    }
+    result["machine"] = machine_facts()
     return result
 
 
@@ -115,29 +106,18 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+PROGRAM = ScoreProgram(
+    description="Error rates of all models.",
+    names_help="names of the models",
+    summarize=summarize,
+    table=table,
+    headline=lambda result: f"WER {result['wer']:.2%}",
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
-    parser = argparse.ArgumentParser(description="Error rates of all models.")
-    parser.add_argument("exp", type=Path, help="experiment folder")
-    parser.add_argument("models", metavar="MODEL", nargs="*", help="names of the models")
-    parser.add_argument("--table", action="store_true", help="print the table of score.json again")
-    parser.add_argument("--readme", type=Path, help="also write the table there")
-    arguments = parser.parse_args(argv)
-    path: Path = arguments.exp / "score.json"
-    try:
-        if arguments.table:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            result = summarize(arguments.exp, arguments.models)
-            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(table(result))
-        if arguments.readme:
-            write_table(arguments.readme, table(result))
-    except AsrError as error:
-        print(f"score: error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{path}: WER {result['wer']:.2%}")
-    return 0
+    return run_score(PROGRAM, argv)
 
 
 if __name__ == "__main__":

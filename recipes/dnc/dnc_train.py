@@ -10,11 +10,8 @@ EXP/TASK.png: where it wrote and where it read.
 
 import argparse
 import logging
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +29,7 @@ from asr.errors import AsrError
 from asr.fit import FitSettings, fit
 from asr.nn.recurrent import RecurrentStack
 from asr.readme_table import write_table
+from asr.recipe_programs import describe_machine
 from asr.toml_config import Section, load_toml
 from asr.world import World, start_world
 
@@ -230,7 +228,7 @@ def score(config: DncConfig, exp: Path) -> dict[str, Any]:
             runs.append({**run, "step": step, "parameters": n_parameters, **measure(network, test)})
             if isinstance(network, Dnc):
                 _draw(network, test, exp / f"{task}.png")
-    machine = f"{os.cpu_count()} {platform.machine()} cores, torch {version('torch')}"
+    machine = describe_machine()
     limit = config.training.max_steps
     return {"max_steps": limit, "n_test": config.tasks.n_test, "runs": runs, "machine": machine}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import AsrError, ConfigError
-from asr.lexicon import Lexicon, read_lexicon
+from asr.lexicon import Lexicon, dictionary_lines, read_lexicon
 
 __all__ = ["main", "split_words", "write_dictionary"]
 
@@ -47,9 +47,7 @@ def write_dictionary(path: Path, lexicon: Lexicon, words: Sequence[str]) -> None
     """Write all pronunciations of some words."""
     with path.open("w", encoding="utf-8") as file:
         for word in words:
-            for number, phones in enumerate(lexicon.pronunciations(word), start=1):
-                name = word if number == 1 else f"{word}({number})"
-                file.write(f"{name} {' '.join(phones)}\n")
+            file.writelines(dictionary_lines(word, lexicon.pronunciations(word)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.errors import AsrError, ConfigError, TextError
+from asr.lexicon import dictionary_lines
 from asr.manifest import read_lines
 from asr.translator import Translator
 from asr.world import select_device
@@ -67,9 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = pronounce(translator, words, width=arguments.width, n_best=arguments.n_best)
         for word, pronunciations in found:
             n_silent += not pronunciations
-            for number, phones in enumerate(pronunciations, start=1):
-                name = word if number == 1 else f"{word}({number})"
-                lines.append(f"{name} {' '.join(phones)}\n")
+            lines += dictionary_lines(word, pronunciations)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text("".join(lines), encoding="utf-8")
     except AsrError as error:

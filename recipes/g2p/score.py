@@ -9,21 +9,16 @@ has the fewest errors against; "per" and "wer" in score.json are those of the la
 form prints the table of an earlier score.json and writes it to where the README has the last one.
 """
 
-import argparse
-import json
 import math
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from asr.errors import AsrError, ConfigError
+from asr.errors import ConfigError
 from asr.lexicon import Lexicon, read_lexicon
 from asr.metrics import score
-from asr.readme_table import write_table
+from asr.recipe_programs import ScoreProgram, machine_facts, run_score
 from asr.training_log import read_metrics
 
 __all__ = ["closest", "figures", "main", "summarize", "table"]
@@ -87,11 +82,7 @@ def summarize(exp: Path, names: Sequence[str]) -> dict[str, Any]:
     if seconds.exists():
         wall, cpu = map(int, seconds.read_text(encoding="utf-8").split())
         result["training_seconds"], result["training_cpu_seconds"] = wall, cpu
-    result["machine"] = {
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": version("torch"),
-    }
+    result["machine"] = machine_facts()
     return result
 
 
@@ -120,29 +111,18 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+PROGRAM = ScoreProgram(
+    description="Phone and word error rates.",
+    names_help="dictionaries in EXP/decode",
+    summarize=summarize,
+    table=table,
+    headline=lambda result: f"PER {result['per']:.2%}, WER {result['wer']:.2%}",
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
-    parser = argparse.ArgumentParser(description="Phone and word error rates.")
-    parser.add_argument("exp", type=Path, help="experiment folder")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="dictionaries in EXP/decode")
-    parser.add_argument("--table", action="store_true", help="print the table of score.json again")
-    parser.add_argument("--readme", type=Path, help="also write the table there")
-    arguments = parser.parse_args(argv)
-    path: Path = arguments.exp / "score.json"
-    try:
-        if arguments.table:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            result = summarize(arguments.exp, arguments.names)
-            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(table(result))
-        if arguments.readme:
-            write_table(arguments.readme, table(result))
-    except AsrError as error:
-        print(f"score: error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{path}: PER {result['per']:.2%}, WER {result['wer']:.2%}")
-    return 0
+    return run_score(PROGRAM, argv)
 
 
 if __name__ == "__main__":

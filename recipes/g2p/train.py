@@ -6,20 +6,15 @@ reads DICTIONARIES/train.dict and dev.dict, as prepare.py writes them; the model
 same command goes on after an interruption.
 """
 
-import argparse
-import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from asr.errors import AsrError
 from asr.lexicon import read_lexicon
-from asr.toml_config import load_toml
-from asr.training_display import TrainingDisplay
-from asr.translator import TranslatorConfig
-from asr.translator_train import Pair, train
+from asr.recipe_programs import PairSets, TranslatorProgram, run_translator_training
+from asr.translator_train import Pair
 
-__all__ = ["main", "read_pairs"]
+__all__ = ["main", "read_pairs", "read_sets"]
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -29,38 +24,22 @@ def read_pairs(path: Path) -> list[Pair]:
     return [(word, phones) for word in lexicon.words for phones in lexicon.pronunciations(word)]
 
 
-def describe(values: Mapping[str, float]) -> str:
-    """Put the figures of an update into words."""
-    return f"loss {values['loss']:.3f}  {values['per_second']:.0f} phones/s"
+def read_sets(dictionaries: Path) -> PairSets:
+    """Return the pairs of train.dict and dev.dict."""
+    return PairSets(*(read_pairs(dictionaries / f"{part}.dict") for part in ("train", "dev")))
+
+
+PROGRAM = TranslatorProgram(
+    description="Train a grapheme-to-phoneme model.",
+    data_help="folder with train.dict and dev.dict",
+    unit="phone",
+    read=read_sets,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
-    parser = argparse.ArgumentParser(description="Train a grapheme-to-phoneme model.")
-    parser.add_argument("config", type=Path, help="TOML file, see conf/")
-    parser.add_argument("dictionaries", type=Path, help="folder with train.dict and dev.dict")
-    parser.add_argument("exp", type=Path, help="experiment folder")
-    parser.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        config = load_toml(TranslatorConfig, arguments.config, arguments.overrides)
-        pairs, dev = (
-            read_pairs(arguments.dictionaries / f"{part}.dict") for part in ("train", "dev")
-        )
-        with TrainingDisplay(describe) as display:
-            result = train(config, pairs, dev, arguments.exp, reporter=display)
-    except AsrError as error:
-        print(f"train: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"train: interrupted; the same command goes on in {arguments.exp}", file=sys.stderr)
-        return 130
-    print(
-        f"{arguments.exp / 'best'}: {result.best[0]:.4f} nats a phone on dev after update "
-        f"{result.best_step}; ended after {result.step} updates ({result.reason})"
-    )
-    return 0
+    return run_translator_training(PROGRAM, argv)
 
 
 if __name__ == "__main__":

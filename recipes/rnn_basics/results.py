@@ -1,12 +1,10 @@
 """The results of all lessons, as EXP/score.json and as the table of the README."""
 
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from asr.checkpoint import read_json
+from asr.recipe_programs import describe_machine
 
 __all__ = ["summarize", "table"]
 
@@ -19,8 +17,7 @@ def summarize(exp: Path) -> dict[str, Any]:
     """
     result = {name: read_json(exp / f"{name}.json") for name in ("counting", "gates", "gradients")}
     result["memory"] = [read_json(path) for path in sorted((exp / "memory").glob("*-*.json"))]
-    machine = f"one thread of {os.cpu_count()} {platform.machine()} cores"
-    return {**result, "machine": f"{machine}, torch {version('torch')}"}
+    return {**result, "machine": f"one thread of {describe_machine()}"}
 
 
 def table(result: dict[str, Any]) -> str:

@@ -9,11 +9,8 @@ on the held-out end and writes EXP/score.json and EXP/bits.png.
 """
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from asr.checkpoint import read_json, write_json
 from asr.errors import AsrError, CheckpointError, ConfigError, TextError
 from asr.nn.cells import State
 from asr.readme_table import write_table
+from asr.recipe_programs import describe_machine
 from asr.search import Autoregressive, Sampling, beam_search, sample
 from asr.toml_config import load_toml
 from asr.training_log import read_metrics
@@ -83,7 +81,7 @@ def score(arguments: argparse.Namespace) -> None:
             "parameters": sum(p.numel() for p in modern.parameters()),
             "curve": curve,
         },
-        "machine": f"{os.cpu_count()} {platform.machine()} cores, torch {version('torch')}",
+        "machine": describe_machine(),
     }
     write_json(arguments.exp / "score.json", result)
     _draw(result, arguments.exp / "bits.png")

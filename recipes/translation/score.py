@@ -7,16 +7,14 @@ reads EXP/text/test.de, EXP/decode/NAME.de and EXP/NAME/metrics.jsonl; "bleu" in
 of the last NAME.  Needs sacrebleu: pip install sacrebleu
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.errors import AsrError, ConfigError, DependencyError
+from asr.errors import ConfigError, DependencyError
 from asr.manifest import read_lines
-from asr.readme_table import write_table
+from asr.recipe_programs import ScoreProgram, run_score
 from asr.training_log import read_metrics
 
 __all__ = ["main", "summarize", "table"]
@@ -79,29 +77,18 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+PROGRAM = ScoreProgram(
+    description="BLEU of all models.",
+    names_help="translations in EXP/decode",
+    summarize=summarize,
+    table=table,
+    headline=lambda result: f"BLEU {result['bleu']:.1f}",
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
-    parser = argparse.ArgumentParser(description="BLEU of all models.")
-    parser.add_argument("exp", type=Path, help="experiment folder")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="translations in EXP/decode")
-    parser.add_argument("--table", action="store_true", help="print the table of score.json again")
-    parser.add_argument("--readme", type=Path, help="also write the table there")
-    arguments = parser.parse_args(argv)
-    path: Path = arguments.exp / "score.json"
-    try:
-        if arguments.table:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            result = summarize(arguments.exp, arguments.names)
-            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(table(result))
-        if arguments.readme:
-            write_table(arguments.readme, table(result))
-    except AsrError as error:
-        print(f"score: error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{path}: BLEU {result['bleu']:.1f}")
-    return 0
+    return run_score(PROGRAM, argv)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,157 @@
+"""What several recipes' programs do alike; what they measure and train on is their own."""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asr.cli import run_program
+from asr.readme_table import write_table
+from asr.toml_config import load_toml
+from asr.training_display import TrainingDisplay
+from asr.translator import TranslatorConfig
+from asr.translator_train import Pair, train
+
+__all__ = [
+    "PairSets",
+    "ScoreProgram",
+    "TranslatorProgram",
+    "describe_machine",
+    "machine_facts",
+    "run_score",
+    "run_translator_training",
+]
+
+
+def machine_facts() -> dict[str, Any]:
+    """What a figure's time depends on, for score.json."""
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": version("torch"),
+    }
+
+
+def describe_machine() -> str:
+    """The same in words."""
+    facts = machine_facts()
+    return f"{facts['cores']} {facts['processor']} cores, torch {facts['torch']}"
+
+
+class ScoreProgram(NamedTuple):
+    """What is particular about a recipe's score.py.
+
+    Args:
+        description: for its help.
+        names_help: what the names on its command line are.
+        summarize: from the experiment folder and the names to what score.json holds.
+        table: what score.json holds as Markdown.
+        headline: the main result in a few words.
+    """
+
+    description: str
+    names_help: str
+    summarize: Callable[[Path, Sequence[str]], dict[str, Any]]
+    table: Callable[[dict[str, Any]], str]
+    headline: Callable[[dict[str, Any]], str]
+
+
+def run_score(program: ScoreProgram, argv: Sequence[str] | None = None) -> int:
+    """Run `score.py EXP NAME...` or `score.py --table EXP`: EXP/score.json, printed as a table.
+
+    Returns:
+        The exit code; see `asr.cli.run_program`.
+    """
+    parser = argparse.ArgumentParser(description=program.description)
+    parser.add_argument("exp", type=Path, help="experiment folder")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=program.names_help)
+    parser.add_argument("--table", action="store_true", help="print the table of score.json again")
+    parser.add_argument("--readme", type=Path, help="also write the table there")
+    arguments = parser.parse_args(argv)
+    return run_program("score", lambda: _score(program, arguments))
+
+
+def _score(program: ScoreProgram, arguments: argparse.Namespace) -> int:
+    path: Path = arguments.exp / "score.json"
+    if arguments.table:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        result = program.summarize(arguments.exp, arguments.names)
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    table = program.table(result)
+    print(table)
+    if arguments.readme:
+        write_table(arguments.readme, table)
+    print(f"{path}: {program.headline(result)}")
+    return 0
+
+
+class PairSets(NamedTuple):
+    """What an encoder-decoder is trained on.
+
+    Args:
+        training: pairs to train on.
+        dev: pairs whose loss is measured.
+        symbols: of source and target; None for those of the training pairs.
+    """
+
+    training: Sequence[Pair]
+    dev: Sequence[Pair]
+    symbols: tuple[Sequence[str], Sequence[str]] | None = None
+
+
+class TranslatorProgram(NamedTuple):
+    """What is particular about a recipe's train.py.
+
+    Args:
+        description: for its help.
+        data_help: what the folder of data is.
+        unit: what the target is made of, as "phone".
+        read: from that folder to pairs.
+    """
+
+    description: str
+    data_help: str
+    unit: str
+    read: Callable[[Path], PairSets]
+
+
+def run_translator_training(program: TranslatorProgram, argv: Sequence[str] | None = None) -> int:
+    """Run `train.py CONFIG.toml DATA EXP`; the model is EXP/best.
+
+    Returns:
+        The exit code; see `asr.cli.run_program`.
+    """
+    parser = argparse.ArgumentParser(description=program.description)
+    parser.add_argument("config", type=Path, help="TOML file, see conf/")
+    parser.add_argument("data", type=Path, help=program.data_help)
+    parser.add_argument("exp", type=Path, help="experiment folder")
+    parser.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return run_program("train", lambda: _train(program, arguments))
+
+
+def _train(program: TranslatorProgram, arguments: argparse.Namespace) -> int:
+    def describe(values: Mapping[str, float]) -> str:
+        return f"loss {values['loss']:.3f}  {values['per_second']:.0f} {program.unit}s/s"
+
+    config = load_toml(TranslatorConfig, arguments.config, arguments.overrides)
+    pairs, dev, symbols = program.read(arguments.data)
+    try:
+        with TrainingDisplay(describe) as display:
+            result = train(config, pairs, dev, arguments.exp, symbols=symbols, reporter=display)
+    except KeyboardInterrupt:
+        print(f"train: interrupted; the same command goes on in {arguments.exp}", file=sys.stderr)
+        return 130
+    print(
+        f"{arguments.exp / 'best'}: {result.best[0]:.4f} nats a {program.unit} on dev after "
+        f"update {result.best_step}; ended after {result.step} updates ({result.reason})"
+    )
+    return 0
