@@ -158,7 +158,7 @@ class DecodingConfig(Section):
     )
     beam: int = Field(default=50, ge=1, description="prefixes kept from frame to frame")
     score_threshold: float = Field(default=15.0, ge=0)
-    token_threshold: float = Field(default=-10.0, le=0)
+    token_threshold: float = Field(default=-15.0, le=0)
     blank_threshold: float = Field(default=0.9999, gt=0, le=1)
     posterior_scale: float = Field(default=1.0, gt=0, description="calibrates confidences")
 

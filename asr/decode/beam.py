@@ -59,7 +59,7 @@ class BeamOptions:
     unknown_score: float | None = None
     width: int = 50
     score_threshold: float = 15.0
-    token_threshold: float = -10.0
+    token_threshold: float = -15.0
     top_tokens: int = 0
     blank_threshold: float = 0.9999
     n_best: int = 1
