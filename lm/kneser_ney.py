@@ -196,7 +196,8 @@ def _model(
             Ngrams(
                 ids[words],
                 np.minimum(np.log(probs[n - 1][mask]), 0.0).astype(np.float32),
-                np.log(backoffs[n - 1][mask]).astype(np.float32),
+                # A discount may be 0 and leave nothing for the order below; ARPA writes -99 then.
+                np.log(np.maximum(backoffs[n - 1][mask], 1e-99)).astype(np.float32),
             )
         )
     return BackoffModel(vocabulary, tuple(orders))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr.errors import LanguageModelError
@@ -49,8 +49,13 @@ def test_bigrams_by_hand() -> None:
     assert np.exp(table.step(0, 0)[0]) == pytest.approx(2 / 4 / 4, rel=1e-6)
 
 
+# Its 3-grams that occur three times are discounted by 0.
+_NOTHING_LEFT = [list("AAAA"), list("AAAC"), list("AABA"), list("ABAACA")]
+
+
 @settings(deadline=None, max_examples=25)
 @given(texts, st.integers(1, 4), st.lists(st.integers(0, 2), max_size=3).map(sorted))
+@example(_NOTHING_LEFT, 3, [])
 def test_probabilities_sum_to_one(sentences: list[list[str]], order: int, prune: list[int]) -> None:
     sums_to_one(NgramTable.from_model(small_model(sentences, order, prune[:order])), 1e-5)
 
