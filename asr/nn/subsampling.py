@@ -48,7 +48,9 @@ class ConvSubsampling(nn.Module):
         self.convolutions = nn.ModuleList()
         n_inputs, n_frequencies = 1, n_features
         for stride in _STRIDES[factor]:
-            self.convolutions.append(nn.Conv2d(n_inputs, n_channels, 3, (stride, 2), padding=1))
+            convolution = nn.Conv2d(n_inputs, n_channels, 3, (stride, 2), padding=1)
+            convolution.weight = nn.Parameter(_channels_last(convolution.weight.detach()))
+            self.convolutions.append(convolution)
             n_inputs, n_frequencies = n_channels, -(-n_frequencies // 2)
         self.projection = nn.Linear(n_frequencies * n_channels, output_size)
 
@@ -91,3 +93,18 @@ class ConvSubsampling(nn.Module):
         y = self.projection(x.permute(0, 2, 3, 1).flatten(2))
         output_lengths = self.output_lengths(lengths)
         return mask_padding(y, output_lengths), output_lengths
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    """Lay a weight out as its gradient will be, which DistributedDataParallel asks for.
+
+    Args:
+        weight: (O, I, 3, 3).
+
+    Returns:
+        Same values.  torch's own conversion leaves a weight with I = 1 as it is, because there
+        both layouts have the same order in memory; the strides differ all the same.
+    """
+    n_outputs, n_inputs, height, width = weight.shape
+    strides = (height * width * n_inputs, 1, width * n_inputs, n_inputs)
+    return weight.permute(0, 2, 3, 1).contiguous().as_strided(weight.shape, strides)
