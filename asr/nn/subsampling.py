@@ -105,6 +105,6 @@ def _channels_last(weight: Tensor) -> Tensor:
         Same values.  torch's own conversion leaves a weight with I = 1 as it is, because there
         both layouts have the same order in memory; the strides differ all the same.
     """
-    n_outputs, n_inputs, height, width = weight.shape
+    _, n_inputs, height, width = weight.shape
     strides = (height * width * n_inputs, 1, width * n_inputs, n_inputs)
     return weight.permute(0, 2, 3, 1).contiguous().as_strided(weight.shape, strides)
