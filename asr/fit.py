@@ -101,6 +101,8 @@ class FitSettings:
     Attributes:
         seed: decides everything random.
         minimise: names of evaluation metrics; later ones decide between equal earlier ones.
+        rate_factors: prefixes of parameter names, and what the learning rate of these parameters
+            is multiplied by; the first prefix that fits counts.
     """
 
     epochs: int = 1
@@ -122,6 +124,7 @@ class FitSettings:
     tensorboard: bool = False
     seed: int = 0
     minimise: tuple[str, ...] = ("loss",)
+    rate_factors: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(
@@ -326,12 +329,21 @@ class _Run:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weight decay is for matrices only, not for biases and normalisation gains."""
-        matrices = [p for p in self.parameters if p.dim() > 1]
-        vectors = [p for p in self.parameters if p.dim() <= 1]
-        return [
-            {"params": matrices, "weight_decay": self.settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
+        by_factor: dict[float, list[nn.Parameter]] = {1.0: []}
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad:
+                by_factor.setdefault(self._rate_factor(name), []).append(parameter)
+        groups = []
+        for factor, parameters in by_factor.items():
+            matrices = [p for p in parameters if p.dim() > 1]
+            vectors = [p for p in parameters if p.dim() <= 1]
+            for some, decay in ((matrices, self.settings.weight_decay), (vectors, 0.0)):
+                groups.append({"params": some, "weight_decay": decay, "rate_factor": factor})
+        return groups
+
+    def _rate_factor(self, name: str) -> float:
+        factors = (f for prefix, f in self.settings.rate_factors if name.startswith(prefix))
+        return next(factors, 1.0)
 
     # Updates
 
@@ -384,7 +396,7 @@ class _Run:
         _seed_everything(settings.seed, self.step, world.rank)
         rate = learning_rate_at(self.step, self.n_steps, settings)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+            parameters["lr"] = rate * parameters["rate_factor"]
         self.module.train()
         weight = world.sum(sum(batch.weight for batch in group))
         losses = [

@@ -235,6 +235,20 @@ def test_frozen_parameters_stay(tmp_path: Path) -> None:
         toy(tmp_path / "x", frozen=("gru.", "output.", "ballast"))
 
 
+def test_rate_factors_scale_the_steps_of_named_parameters(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = {name: value.clone() for name, value in ToyModule().named_parameters()}
+    factors = (("gru.weight_ih", 0.1), ("gru.", 0.5))
+    steps = []
+    for folder, given in (("plain", ()), ("factors", factors)):
+        torch.manual_seed(5)
+        after = toy(tmp_path / folder, ToyModule(), max_steps=1, rate_factors=given).module
+        steps.append({name: value - before[name] for name, value in after.named_parameters()})
+    # The first step of Adam is the learning rate times the sign of the gradient, nearly.
+    for name, factor in (("gru.weight_ih_l0", 0.1), ("gru.bias_hh_l0", 0.5), ("output.bias", 1)):
+        torch.testing.assert_close(steps[1][name], factor * steps[0][name], rtol=1e-3, atol=1e-8)
+
+
 def test_bfloat16_trains(tmp_path: Path) -> None:
     toy(tmp_path, epochs=2, precision="bfloat16")
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["loss"] < 1.0
