@@ -20,6 +20,7 @@ from torch import Tensor
 
 from asr.audio import SAMPLE_RATE, find, inspect, load, resample
 from asr.errors import ConfigError
+from asr.frequency_warp import FrequencyWarp
 
 __all__ = [
     "SpecAugment",
@@ -330,7 +331,7 @@ def _load_piece(path: Path, offset: float) -> Waveform:
 
 
 class SpecAugment:
-    """Masks stretches of time and bands of frequency, and may warp the time, per utterance.
+    """Masks stretches of time and bands of frequency, and may warp both axes, per utterance.
 
     Of an utterance of L frames, n = min(n_time_masks, ceil(p L / W)) stretches are masked,
     each 0 to min(W, floor(p L / n)) frames wide, so that together they never exceed the
@@ -346,6 +347,7 @@ class SpecAugment:
         frequency_mask_bins: greatest width of a band.
         time_warp_frames: a frame drawn at random moves by up to this many frames to either
             side, what lies before and after it is stretched or squeezed; 0 for none.
+        frequency_warp: moves the frequencies of each utterance; None for none.
 
     Raises:
         ConfigError: a negative number, or a fraction outside 0..1.
@@ -363,6 +365,7 @@ class SpecAugment:
         n_frequency_masks: int = 2,
         frequency_mask_bins: int = 27,
         time_warp_frames: int = 0,
+        frequency_warp: FrequencyWarp | None = None,
     ) -> None:
         counts = (n_time_masks, n_frequency_masks, frequency_mask_bins, time_warp_frames)
         if min(counts) < 0 or time_mask_frames < 1:
@@ -379,6 +382,7 @@ class SpecAugment:
         self.n_frequency_masks = n_frequency_masks
         self.frequency_mask_bins = frequency_mask_bins
         self.time_warp_frames = time_warp_frames
+        self.frequency_warp = frequency_warp
 
     def __call__(
         self, features: Tensor, lengths: Tensor, generator: torch.Generator | None = None
@@ -395,7 +399,9 @@ class SpecAugment:
         """
         lengths = lengths.to(features.device, torch.int64)
         if self.time_warp_frames:
-            features = self._warp(features, lengths, generator)
+            features = self._warp_time(features, lengths, generator)
+        if self.frequency_warp is not None:
+            features = self.frequency_warp(features, generator)
         masked = self._time_mask(features, lengths, generator)[..., None]
         if self.n_frequency_masks and self.frequency_mask_bins:
             masked = masked | self._frequency_mask(features, generator)[:, None, :]
@@ -422,7 +428,9 @@ class SpecAugment:
         size = torch.full_like(limits[:, :1], F)
         return _stretches(limits, size, _positions(features, 2), generator)
 
-    def _warp(self, features: Tensor, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _warp_time(
+        self, features: Tensor, lengths: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
         """Move one frame of each utterance and interpolate linearly around it."""
         last = (lengths - 1).clamp_min(0)
         # Both sides of the frame must keep a frame wherever it goes.

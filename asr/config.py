@@ -76,6 +76,9 @@ class AugmentConfig(Section):
     time_mask_fraction: float = Field(default=0.2, ge=0, le=1, description="of an utterance")
     n_frequency_masks: int = Field(default=0, ge=0)
     frequency_mask_bins: int = Field(default=27, ge=1)
+    frequency_warp: float = Field(
+        default=0.0, ge=0, le=0.5, description="vocal-tract length by up to this part; log-mel only"
+    )
 
     @property
     def changes_waveforms(self) -> bool:
@@ -187,6 +190,11 @@ class Config(Section):
             raise ValueError(
                 f"data.cache = {self.data.cache!r} keeps features, but [augment] changes the "
                 "audio anew each time: use data.cache = 'waveforms' or 'none'"
+            )
+        if self.augment.frequency_warp and (self.features.kind != "logmel" or self.features.deltas):
+            raise ValueError(
+                "augment.frequency_warp moves mel bands: it needs features.kind = 'logmel' "
+                "without deltas"
             )
         if self.tokenizer.kind == "folder" and not self.tokenizer.folder:
             raise ValueError("tokenizer.kind = 'folder' needs tokenizer.folder")

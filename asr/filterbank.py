@@ -17,6 +17,7 @@ __all__ = [
     "WINDOW_SAMPLES",
     "Filterbank",
     "dct_matrix",
+    "mel_centres",
     "mel_filters",
     "window",
 ]
@@ -151,8 +152,7 @@ _MEL_SCALES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tens
 def mel_filters(n_mels: int, bank: Filterbank) -> Tensor:
     """Return the triangles as a matrix, (n_fft // 2 + 1, n_mels)."""
     to_mel, to_hertz = _MEL_SCALES[bank.mel_scale]
-    ends = to_mel(torch.tensor([bank.low_hz, bank.top_hz], dtype=torch.float64))
-    edges = torch.linspace(float(ends[0]), float(ends[1]), n_mels + 2, dtype=torch.float64)
+    edges = _mel_edges(n_mels, bank)
     hertz_edges = to_hertz(edges)
     bins = torch.arange(bank.n_fft // 2 + 1, dtype=torch.float64) * (SAMPLE_RATE / bank.n_fft)
     if bank.mel_scale == "kaldi":
@@ -172,6 +172,19 @@ def mel_filters(n_mels: int, bank: Filterbank) -> Tensor:
             f"{bank.n_fft}-point spectrum; take fewer bands or a larger n_fft"
         )
     return filters.float()
+
+
+def mel_centres(n_mels: int, bank: Filterbank) -> Tensor:
+    """Return the frequencies of the triangles' tips in Hz, (n_mels,)."""
+    _, to_hertz = _MEL_SCALES[bank.mel_scale]
+    return to_hertz(_mel_edges(n_mels, bank)[1:-1]).float()
+
+
+def _mel_edges(n_mels: int, bank: Filterbank) -> Tensor:
+    """Return where triangles begin, peak and end on the mel scale, (n_mels + 2,)."""
+    to_mel, _ = _MEL_SCALES[bank.mel_scale]
+    low, high = to_mel(torch.tensor([bank.low_hz, bank.top_hz], dtype=torch.float64)).tolist()
+    return torch.linspace(low, high, n_mels + 2, dtype=torch.float64)
 
 
 def dct_matrix(n_mels: int, n_mfcc: int, lifter: float) -> Tensor:

@@ -14,7 +14,9 @@ from asr.config import Config, dump_config, load_config
 from asr.data import Batch, FeatureSource, SpeechBatches, collate
 from asr.decode.greedy import greedy
 from asr.errors import ConfigError, TrainingError
+from asr.filterbank import KALDI, mel_centres
 from asr.fit import FitResult, FitSettings, fit, has_checkpoint
+from asr.frequency_warp import FrequencyWarp
 from asr.manifest import Utterance, read_manifest
 from asr.metrics import score
 from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
@@ -345,12 +347,16 @@ def _augmenter(config: Config) -> WaveformAugmenter | None:
 
 def _spec_augment(config: Config) -> SpecAugment | None:
     augment = config.augment
-    if not augment.n_time_masks and not augment.n_frequency_masks:
+    if not (augment.n_time_masks or augment.n_frequency_masks or augment.frequency_warp):
         return None
+    centres = mel_centres(config.features.n_mels, KALDI)
     return SpecAugment(
         n_time_masks=augment.n_time_masks,
         time_mask_frames=augment.time_mask_frames,
         time_mask_fraction=augment.time_mask_fraction,
         n_frequency_masks=augment.n_frequency_masks,
         frequency_mask_bins=augment.frequency_mask_bins,
+        frequency_warp=(
+            FrequencyWarp(centres, augment.frequency_warp) if augment.frequency_warp else None
+        ),
     )

@@ -24,6 +24,8 @@ from asr.augment import (
     telephone,
 )
 from asr.errors import AudioError, ConfigError
+from asr.filterbank import KALDI, mel_centres
+from asr.frequency_warp import FrequencyWarp, warped_frequencies
 
 Waveform = NDArray[np.float32]
 
@@ -495,3 +497,47 @@ def test_real_speech_keeps_its_times_and_gets_its_noise(asr_data: Path) -> None:
     for index in range(5):
         added = noisy(speech, epoch=0, index=index) - speech
         assert decibels(active_power(speech) / active_power(added)) == pytest.approx(10, abs=0.5)
+
+
+CENTRES = mel_centres(80, KALDI)
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.95, 1.0, 1.07, 1.2])
+def test_warped_frequencies_rise_keep_their_ends_and_invert(factor: float) -> None:
+    frequencies = torch.linspace(0, 8000, 801, dtype=torch.float64)
+    factors = torch.tensor([factor], dtype=torch.float64)
+    warped = warped_frequencies(frequencies, factors)[0]
+    assert warped[0] == 0
+    assert warped[-1] == pytest.approx(8000)
+    assert (warped.diff() > 0).all()
+    formants = frequencies <= 4800 * min(factor, 1) / factor
+    assert torch.allclose(warped[formants], factor * frequencies[formants])
+    back = warped_frequencies(warped, 1 / factors)[0]
+    assert torch.allclose(back, frequencies, atol=1e-6)
+
+
+def test_frequency_warp_moves_a_formant_by_the_factor_drawn() -> None:
+    warp = FrequencyWarp(CENTRES, 0.1)
+    # A bump around 1500 Hz, wide enough to be located between two bins.
+    bump = (-(((CENTRES - 1500) / 300) ** 2)).exp().expand(400, 3, 80)
+    warped = warp(bump, torch.Generator().manual_seed(0))
+    places = (warped * CENTRES).sum(-1) / warped.sum(-1)
+    factors = places[:, 0] / ((bump * CENTRES).sum(-1) / bump.sum(-1))[:, 0]
+    assert torch.allclose(places, places[:, :1].expand_as(places))
+    assert 0.89 < factors.min() < 0.92
+    assert 1.08 < factors.max() < 1.12
+    assert abs(float(factors.mean()) - 1) < 0.01
+
+
+def test_frequency_warp_of_none_changes_nothing() -> None:
+    features = torch.randn(2, 5, 80, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(FrequencyWarp(CENTRES, 0.0)(features), features, atol=1e-4)
+    augment = SpecAugment(
+        n_time_masks=0, n_frequency_masks=0, frequency_warp=FrequencyWarp(CENTRES, 0.1)
+    )
+    assert not torch.allclose(augment(features, torch.tensor([5, 5])), features, atol=1e-2)
+
+
+def test_frequency_warp_refuses_what_would_fold_the_axis() -> None:
+    with pytest.raises(ConfigError, match=r"0 to 0\.5"):
+        FrequencyWarp(CENTRES, 0.6)

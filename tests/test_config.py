@@ -52,6 +52,10 @@ def test_override_beats_the_file(tmp_path: Path) -> None:
         ("[tokenizer]\nkind = 'folder'", "needs tokenizer.folder"),
         ("[model]\nn_layers = 3\nintermediate_layers = [3]", "layers 1 to 2"),
         ("[data]\ncache = 'features'\n[augment]\nnoise_probability = 0.5", "'waveforms'"),
+        (
+            "[features]\nkind = 'mfcc'\n[augment]\nfrequency_warp = 0.1",
+            "needs features.kind = 'logmel'",
+        ),
         ("[augment]\nspeeds = []", "speeds"),
         ("[augment]\nspeeds = [0.0]", "speeds"),
     ],

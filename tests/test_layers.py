@@ -37,7 +37,7 @@ LAYERS = (
     ),
     ("asr.fit", "asr.search", "asr.translator", "asr.translator_train"),
     ("lm",),
-    ("asr.augment", "asr.features", "asr.filterbank"),
+    ("asr.augment", "asr.features", "asr.filterbank", "asr.frequency_warp"),
     ("asr.data", "asr.decode", "asr.models"),
     (
         "asr.check",
