@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     perplexity = _add(commands, "perplexity", "perplexity and unknown words of texts")
     _add_model_and_text(perplexity)
     perplexity.add_argument("--json", action="store_true", help="write JSON")
-    convert = _add(commands, "convert", "ARPA to table or back")
+    convert = _add(commands, "convert", "ARPA to table or back; a table stays quantised")
     convert.add_argument("model", help=_MODEL_HELP)
     convert.add_argument("output", help=_OUTPUT_HELP)
     _add_quantize(convert)
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --vocabulary: leave the scores of the words that stay as they are",
     )
     _add_quantize(prune)
+    _add_split(_add(commands, "split", "cut a text into parts to train, tune and test on"))
     generate = _add(commands, "generate", "draw sentences from a model")
     generate.add_argument("model", help=_ANY_MODEL_HELP)
     generate.add_argument("-n", "--sentences", type=int, default=10, help="how many (10)")
@@ -121,6 +122,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     words.add_argument("--vocabulary", metavar="FILE", help="word list: leave out other words")
     words.add_argument("--vocabulary-size", type=int, metavar="N", help="the most frequent words")
     parser.add_argument(
+        "--count-unknown",
+        action="store_true",
+        help="count other words as <unk>, as neural models do, instead of leaving them out",
+    )
+    parser.add_argument(
         "--discount-fallback",
         type=float,
         nargs="*",
@@ -145,6 +151,27 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--dev", nargs="+", metavar="FILE", help="held-out text (default: some of the lines)"
     )
     neural.add_argument("--pieces", type=int, metavar="N", help="word pieces, learned from text")
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", help="a sentence a line; plain, gzip or xz")
+    parser.add_argument("output", help="folder for train.txt, dev.txt, test.txt and words.txt")
+    parser.add_argument("--words", type=int, default=0, help="at the start, to train on (the rest)")
+    parser.add_argument("--dev-words", type=int, default=0, help="before the test (0: no dev.txt)")
+    parser.add_argument("--test-words", type=int, default=100_000, help="at the end (100,000)")
+    parser.add_argument(
+        "--gap-words", type=int, default=0, help="to leave out before dev and before the test (0)"
+    )
+    parser.add_argument(
+        "--vocabulary", type=int, metavar="N", help="write the N most frequent words to words.txt"
+    )
+    parser.add_argument(
+        "--vocabulary-from",
+        type=int,
+        default=0,
+        metavar="N",
+        help="count them in so many words at the start (all that are trained on)",
+    )
 
 
 def _add_model_and_text(parser: argparse.ArgumentParser) -> None:

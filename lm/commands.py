@@ -5,7 +5,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,11 +31,15 @@ from lm.perplexity import Perplexity, measure_perplexity
 from lm.prune import prune_by_entropy, restrict
 from lm.sampling import join_units, sample_sentence
 from lm.table import NgramTable
+from lm.text_parts import PartSizes, first_words, repeated, split_text
+from lm.units import WordUnits
 
-__all__ = ["convert", "generate", "perplexity", "prune", "score", "train"]
+__all__ = ["convert", "generate", "perplexity", "prune", "score", "split", "train"]
 
 _ARPA_SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz")
 _TABLE_SUFFIX = ".ngram"
+# Words of a sentence that no two writers write by chance.
+_MIN_REPEATED = 8
 
 
 def _split(arguments: argparse.Namespace, *, characters: bool = False) -> Split | None:
@@ -153,8 +157,10 @@ def _train_with_numpy(arguments: argparse.Namespace, progress: Progress) -> None
     )
     if arguments.vocabulary_size:
         vocabulary = corpus.most_frequent(arguments.vocabulary_size)
-    if arguments.estimator == "maximum-likelihood":
-        corpus = corpus if vocabulary is None else corpus.limit(vocabulary)
+    is_relative = arguments.estimator == "maximum-likelihood"
+    if vocabulary is not None and (is_relative or arguments.count_unknown):
+        corpus, vocabulary = corpus.limit(vocabulary), None
+    if is_relative:
         model = maximum_likelihood(count_ngrams(corpus, arguments.order))
     else:
         counts = count_ngrams(corpus, arguments.order)
@@ -167,6 +173,8 @@ def _train_with_numpy(arguments: argparse.Namespace, progress: Progress) -> None
 def _train_with_lmplz(arguments: argparse.Namespace, progress: Progress) -> None:
     if arguments.estimator != "kneser-ney":
         raise ConfigError("lmplz makes Kneser-Ney models only; leave --engine lmplz out")
+    if arguments.count_unknown:
+        raise ConfigError("lmplz counts no <unk>; leave --engine lmplz or --count-unknown out")
     if arguments.vocabulary_size:
         raise ConfigError("lmplz takes a word list: --vocabulary instead of --vocabulary-size")
     with tempfile.TemporaryDirectory() as folder:
@@ -262,11 +270,15 @@ def _as_json(measured: Perplexity) -> str:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    """Write a model in another format."""
+    """Write a model in another format; a quantised table keeps its bits unless others are asked."""
     _check_output(arguments.output, arguments.quantize)
+    keeps_bits = arguments.quantize is None and arguments.output.endswith(_TABLE_SUFFIX)
     with _progress() as progress:
         model = _read_model(arguments.model, progress)
-        _write(model, arguments, progress)
+        if keeps_bits and file_kind(arguments.model) == "table":
+            NgramTable.load(arguments.model).save(arguments.output)
+        else:
+            _write(model, arguments, progress)
         _report(model, arguments.output)
 
 
@@ -284,6 +296,41 @@ def prune(arguments: argparse.Namespace) -> None:
             model = prune_by_entropy(model, arguments.entropy)
         _write(model, arguments, progress)
         _report(model, arguments.output)
+
+
+def split(arguments: argparse.Namespace) -> None:
+    """Write the parts of a text, and the most frequent words."""
+    sizes = PartSizes(
+        arguments.words, arguments.dev_words, arguments.test_words, arguments.gap_words
+    )
+    parts = split_text(arguments.text, sizes)
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    words: set[str] | None = None
+    if arguments.vocabulary:
+        counted: Sequence[str] = parts.training
+        if arguments.vocabulary_from:
+            counted = first_words(parts.training, arguments.vocabulary_from)
+        units = WordUnits.most_frequent(counted, arguments.vocabulary)
+        units.save(folder)
+        words = set(units.symbols)
+    for name, sentences in (("train", parts.training), ("dev", parts.dev), ("test", parts.test)):
+        if sentences:
+            _write_part(folder / f"{name}.txt", sentences, words)
+    n_repeated, n_long = repeated(
+        [*parts.dev, *parts.test], parts.training, min_words=_MIN_REPEATED
+    )
+    print(
+        f"{n_repeated:,} of {n_long:,} held-out sentences of {_MIN_REPEATED} words or more are in "
+        "train.txt, too"
+    )
+
+
+def _write_part(path: Path, sentences: Sequence[str], words: set[str] | None) -> None:
+    path.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
+    flags = [words is None or word in words for line in sentences for word in line.split()]
+    other = f", {1 - sum(flags) / len(flags):.2%} unknown" if words is not None else ""
+    print(f"{path}: {len(sentences):,} sentences, {len(flags):,} words{other}")
 
 
 def generate(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """N-gram counts of every order, and maximum-likelihood estimates from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -71,6 +71,26 @@ class Counts:
             columns[:, column] = level.first_words[rows]
             rows = level.suffixes[rows]
         return columns
+
+    def up_to(self, order: int) -> "Counts":
+        """What `count_ngrams` gives for a lower order."""
+        highest = self.orders[order - 1]
+        highest = replace(highest, continuations=highest.occurrences)
+        return Counts(self.vocabulary, (*self.orders[: order - 1], highest))
+
+    def occurrences_of(self, ngrams: Ints) -> NDArray[np.int64]:
+        """How often each n-gram (N, n) of word ids occurs; 0 where it does not."""
+        rows, found = ngrams[:, -1], np.ones(len(ngrams), np.bool_)
+        n_words = len(self.vocabulary)
+        for column, level in zip(range(ngrams.shape[1] - 2, -1, -1), self.orders[1:], strict=False):
+            if not len(level):
+                return np.zeros(len(ngrams), np.int64)
+            keys = _pack(level.suffixes, level.first_words, n_words)
+            wanted = _pack(rows, ngrams[:, column], n_words)
+            rows = np.minimum(_find_sorted(keys, wanted), len(keys) - 1)
+            found &= keys[rows] == wanted
+        occurrences = self.orders[ngrams.shape[1] - 1].occurrences[rows]
+        return np.where(found, occurrences, 0)
 
 
 def _pack(high: Ints, low: Ints, n_low: int) -> NDArray[np.int64]:

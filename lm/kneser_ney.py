@@ -72,6 +72,7 @@ def estimate(
     smoothing: Smoothing = Smoothing(),
     *,
     vocabulary: Iterable[str] | None = None,
+    keep_words: bool = False,
     on_progress: Progress | None = None,
 ) -> BackoffModel:
     """Estimate a model from n-gram counts.
@@ -81,6 +82,8 @@ def estimate(
         smoothing: pruning and discounts
         vocabulary: n-grams with any other word are left out, as `lmplz --limit_vocab_file` does:
             their probability goes to the shorter contexts, little of it to <unk>
+        keep_words: words stay, too, that do not occur in a text whose vocabulary was fixed before;
+            they share with <unk> what the discounts leave
         on_progress: told the orders done
 
     Returns:
@@ -90,7 +93,7 @@ def estimate(
         LanguageModelError: the counts allow no discounts (little or artificial text), or
             impossible thresholds
     """
-    kept = _kept(counts, smoothing, vocabulary)
+    kept = _kept(counts, smoothing, vocabulary, keep_words)
     # Includes <unk>, and <s>, which is never predicted.
     lower = np.full(1, 1.0 / (np.count_nonzero(kept[0]) - 1))
     probs: list[_Doubles] = []
@@ -113,7 +116,9 @@ def estimate(
     return _model(counts, kept, probs, backoffs)
 
 
-def _kept(counts: Counts, smoothing: Smoothing, vocabulary: Iterable[str] | None) -> list[_Mask]:
+def _kept(
+    counts: Counts, smoothing: Smoothing, vocabulary: Iterable[str] | None, keep_words: bool
+) -> list[_Mask]:
     """Which n-grams of each order stay in the model."""
     allowed = np.ones(len(counts.vocabulary), np.bool_)
     if vocabulary is not None:
@@ -121,7 +126,7 @@ def _kept(counts: Counts, smoothing: Smoothing, vocabulary: Iterable[str] | None
         allowed = np.fromiter((word in listed for word in counts.vocabulary), np.bool_)
         allowed[[UNKNOWN, START, END]] = True
     thresholds = smoothing.thresholds(len(counts.orders))
-    masks = [allowed & (counts.orders[0].occurrences > thresholds[0])]
+    masks = [allowed & (keep_words | (counts.orders[0].occurrences > thresholds[0]))]
     masks[0][[UNKNOWN, START, END]] = True
     within = allowed
     for level, threshold in zip(counts.orders[1:], thresholds[1:], strict=True):

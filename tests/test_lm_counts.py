@@ -55,6 +55,36 @@ def test_counts_equal_counting_by_hand(sentences: list[list[str]], order: int) -
         assert [lower[row] for row in counts.contexts[n - 1]] == [gram[:-1] for gram in grams]
 
 
+@settings(deadline=None, max_examples=60)
+@given(texts, texts, st.integers(1, 4))
+def test_occurrences_of_any_ngrams(
+    sentences: list[list[str]], others: list[list[str]], order: int
+) -> None:
+    counts = count_ngrams(corpus_from_sentences([*sentences, list("ABCDE")]), 4)
+    asked = sorted(_by_hand([*others, list("EDCBA")], order)[0])
+    ids = np.array([[counts.vocabulary.index(w) for w in gram] for gram in asked], np.int32)
+    occurrences, _ = _by_hand([*sentences, list("ABCDE")], order)
+    if order == 1:
+        del occurrences[("<s>",)]
+    assert counts.occurrences_of(ids).tolist() == [occurrences[gram] for gram in asked]
+
+
+def test_nothing_longer_than_a_text_occurs() -> None:
+    counts = count_ngrams(corpus_from_sentences([[], []]), 4)
+    assert counts.occurrences_of(np.array([[1, 2, 2, 2]], np.int32)).tolist() == [0]
+    assert counts.occurrences_of(np.array([[1, 2]], np.int32)).tolist() == [2]
+
+
+@settings(deadline=None, max_examples=30)
+@given(texts, st.integers(1, 4))
+def test_lower_orders_need_no_counting_anew(sentences: list[list[str]], order: int) -> None:
+    corpus = corpus_from_sentences(sentences)
+    cut, anew = count_ngrams(corpus, 4).up_to(order), count_ngrams(corpus, order)
+    for found, expected in zip(cut.orders, anew.orders, strict=True):
+        for name in ("suffixes", "first_words", "occurrences", "continuations"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
 def test_unigrams_stand_at_their_ids() -> None:
     counts = count_ngrams(corpus_from_sentences([["B", "A", "B"], []]), 2)
     assert counts.vocabulary == ("<unk>", "<s>", "</s>", "B", "A")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asr.errors import LanguageModelError
 from lm.arpa import read_arpa
-from lm.corpus import corpus_from_sentences
+from lm.corpus import Corpus, corpus_from_sentences
 from lm.counts import count_ngrams
 from lm.kneser_ney import FALLBACK, Smoothing, estimate
 from lm.table import NgramTable
@@ -65,6 +65,20 @@ def test_limited_vocabulary_sums_to_one() -> None:
     model = estimate(counts, Smoothing((0, 0, 1), FALLBACK), vocabulary=["A", "C", "Z"])
     assert model.vocabulary == ("<unk>", "<s>", "</s>", "A", "C")
     sums_to_one(NgramTable.from_model(model), 1e-5)
+
+
+def test_words_that_do_not_occur_may_stay() -> None:
+    whole = corpus_from_sentences([list("ABCAB"), list("DEDBA")])
+    beginning = Corpus(whole.vocabulary, whole.tokens[:6])
+    model = estimate(count_ngrams(beginning, 2), Smoothing(discount_fallback=FALLBACK))
+    assert model.vocabulary == ("<unk>", "<s>", "</s>", "A", "B", "C")
+    table = NgramTable.from_model(
+        estimate(count_ngrams(beginning, 2), Smoothing(discount_fallback=FALLBACK), keep_words=True)
+    )
+    assert table.vocabulary == whole.vocabulary
+    sums_to_one(table, 1e-5)
+    assert table.score(["D"]) == pytest.approx(table.score(["<unk>"]), rel=1e-6)
+    assert table.score(["D"]) < table.score(["C"])
 
 
 def test_too_little_text_is_refused_or_falls_back(caplog: pytest.LogCaptureFixture) -> None:

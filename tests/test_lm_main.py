@@ -43,6 +43,8 @@ def test_train_then_everything_else(capsys: pytest.CaptureFixture[str], tmp_path
     assert NgramTable.load(table).bits == 16
     _run(capsys, "convert", table, tmp_path / "back.arpa")
     assert_same_model(read_arpa(tmp_path / "back.arpa"), read_arpa(arpa), 1e-3)
+    _run(capsys, "convert", table, tmp_path / "again.ngram")
+    assert (tmp_path / "again.ngram").read_bytes() == table.read_bytes()
 
     for model in (arpa, table, GOLDEN / "pruned.binary"):
         measured = json.loads(_run(capsys, "perplexity", model, TEXT, "--json"))
@@ -117,6 +119,32 @@ def test_vocabulary_of_the_most_frequent_words(
     path = tmp_path / "model.arpa"
     _run(capsys, "train", TEXT, "-o", path, "--order", 2, "--vocabulary-size", 50)
     assert len(read_arpa(path).vocabulary) == 53
+
+
+def test_other_words_count_as_unknown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, same = tmp_path / "model.arpa", tmp_path / "same.arpa"
+    options = ["--order", 2, "--vocabulary-size", 50, "--count-unknown", "--discount-fallback"]
+    _run_with_warnings(capsys, "train", TEXT, "-o", path, *options)
+    model = read_arpa(path)
+    table = NgramTable.from_model(model)
+    text = Path(TEXT).read_text().split()
+    n_other = sum(word not in model.vocabulary for word in text)
+    assert n_other > 100
+    # The same text with another name for them makes the same model.
+    lines = [
+        " ".join(word if word in model.vocabulary else "OTHER" for word in line.split())
+        for line in Path(TEXT).read_text().splitlines()
+    ]
+    renamed = tmp_path / "text"
+    renamed.write_text("".join(f"{line}\n" for line in lines))
+    _run_with_warnings(capsys, "train", renamed, "-o", same, "--order", 2, "--discount-fallback")
+    expected = NgramTable.from_model(read_arpa(same))
+    for line in lines[:50]:
+        found = table.score(line.split())
+        assert found == pytest.approx(expected.score(line.split()), rel=2e-3)
+    assert "lmplz counts no <unk>" in _fail(
+        capsys, "train", TEXT, "-o", path, "--engine", "lmplz", "--count-unknown"
+    )
 
 
 def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
