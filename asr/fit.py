@@ -13,6 +13,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -238,16 +239,12 @@ class _Average:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {
-            name: value.detach().clone()
-            for name, value in module.state_dict().items()
-            if value.is_floating_point()
-        }
+        self.values = {name: value.clone() for name, value in _state_once(module).items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        state = module.state_dict()
+        state = _state_once(module)
         torch._foreach_lerp_(
             list(self.values.values()), [state[name] for name in self.values], 1 - decay
         )
@@ -255,11 +252,17 @@ class _Average:
     @torch.no_grad()
     def swap(self, module: nn.Module) -> None:
         """Exchange the averaged and the current values."""
-        state = module.state_dict()
+        state = _state_once(module)
         for name, value in self.values.items():
             current = state[name].clone()
             state[name].copy_(value)
             value.copy_(current)
+
+
+def _state_once(module: nn.Module) -> dict[str, Tensor]:
+    """Return what is averaged; tied tensors, which a state_dict has twice, have one name."""
+    tensors = chain(module.named_parameters(), module.named_buffers())
+    return {name: value.detach() for name, value in tensors if value.is_floating_point()}
 
 
 class _Signals:

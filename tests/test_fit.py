@@ -235,6 +235,26 @@ def test_frozen_parameters_stay(tmp_path: Path) -> None:
         toy(tmp_path / "x", frozen=("gru.", "output.", "ballast"))
 
 
+class Tied(ToyModule):
+    """One matrix under two names, as a tied output has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Module()
+        self.same.weight = self.output.weight
+
+
+def test_average_of_tied_parameters_is_that_of_one(tmp_path: Path) -> None:
+    modules = []
+    for name, kind in (("plain", ToyModule), ("tied", Tied)):
+        torch.manual_seed(5)
+        task = toy(tmp_path / name, kind(), epochs=2, ema_decay=0.5, evaluate_every=5)
+        modules.append((task.module, read_tensors(tmp_path / name / "best/model.safetensors")))
+    (plain, best), (tied, best_tied) = modules
+    assert torch.equal(plain.output.weight, tied.output.weight)
+    assert torch.equal(best["output.weight"], best_tied["same.weight"])
+
+
 def test_rate_factors_scale_the_steps_of_named_parameters(tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = {name: value.clone() for name, value in ToyModule().named_parameters()}

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from asr.errors import ConfigError
-from asr.nn.seq2seq import EncoderDecoder
+from asr.nn.masking import sequence_mask
+from asr.nn.seq2seq import EncoderDecoder, sequence_loss, teacher_forced
 from asr.search import select_state
 
 S, V = 9, 7
@@ -138,3 +139,41 @@ def test_learns_to_reverse(attention: bool) -> None:
     with torch.no_grad():
         found = model(source, lengths, inputs).argmax(-1)
     assert (found == targets).float().mean() > 0.99
+
+
+@torch.no_grad()
+def test_places_inside_alone_give_the_same() -> None:
+    model = network("gru", True, 1)
+    source, lengths, tokens = batch()
+    inside = torch.tensor([2, 6, 4])
+    mask = sequence_mask(inside, 6)
+    whole = model(source, lengths, tokens)
+    torch.testing.assert_close(model(source, lengths, tokens, inside), whole[mask])
+    targets = tokens.roll(-1, 1)
+    for smoothing in (0.0, 0.1):
+        expected = 0.0
+        for row, length in enumerate(inside.tolist()):
+            for i in range(length):
+                of_target, mean = whole[row, i, targets[row, i]], whole[row, i].mean()
+                expected -= float((1 - smoothing) * of_target + smoothing * mean)
+        for given in (whole, whole[mask]):
+            found = sequence_loss(given, targets, inside, smoothing)
+            assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_decoder_reads_its_targets_a_step_later() -> None:
+    assert teacher_forced(torch.tensor([[4, 5, 0], [6, 0, 0]])).tolist() == [[0, 4, 5], [0, 6, 0]]
+
+
+def test_a_tied_output_is_the_table_of_vectors() -> None:
+    torch.manual_seed(1)
+    sizes = {"embedding_size": 6, "hidden_size": 5}
+    tied = EncoderDecoder(S, V, **sizes, tie_embeddings=True)
+    free = EncoderDecoder(S, V, **sizes)
+    assert tied.decoder.output.weight is tied.decoder.embedding.weight
+    assert sum(p.numel() for p in tied.decoder.output.parameters()) == V * 6 + V
+    names = [name for name, _ in tied.named_parameters()]
+    assert len(names) == len(list(free.named_parameters())) - 1
+    source, lengths, tokens = batch()
+    log_probs = tied(source, lengths, tokens)
+    torch.testing.assert_close(log_probs.logsumexp(-1), torch.zeros(3, 6), atol=1e-5, rtol=0)

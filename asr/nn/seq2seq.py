@@ -8,14 +8,16 @@ indexing dimension 1.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.nn.attention import AdditiveAttention, Memory
 from asr.nn.cells import CELLS, State
+from asr.nn.masking import sequence_mask
 from asr.nn.recurrent import RecurrentStack
 
-__all__ = ["Decoder", "EncoderDecoder", "RecurrentEncoder"]
+__all__ = ["Decoder", "EncoderDecoder", "RecurrentEncoder", "sequence_loss", "teacher_forced"]
 
 
 class RecurrentEncoder(nn.Module):
@@ -76,7 +78,8 @@ class Decoder(nn.Module):
         P(. | y_0 ... y_{i-1}, x) = softmax(V tanh(W [s_i; E y_{i-1}; c_i] + w) + v)
 
     s is the output of the top layer where it is a query.  Without attention there is no c, and all
-    that the decoder knows of the source went into s_0.
+    that the decoder knows of the source went into s_0.  Tied, V is E, the table of token vectors:
+    half the parameters, and with E < H half the time or less where there are many tokens.
 
     Args:
         n_tokens: Tokens of the target with the end, which is 0, V.
@@ -88,10 +91,12 @@ class Decoder(nn.Module):
         cell: "lstm", "gru" or "rnn".
         attention_size: Size of the space that queries and keys are added in; 0 for no attention.
         dropout: Of token vectors, between layers, and before the output, 0 to 1.
+        tie_embeddings: Whether the output layer is the table of token vectors.
 
     Reference: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks",
     NIPS 2014; Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align
-    and translate", ICLR 2015.
+    and translate", ICLR 2015; Press and Wolf, "Using the output embedding to improve language
+    models", EACL 2017.
     """
 
     def __init__(
@@ -106,6 +111,7 @@ class Decoder(nn.Module):
         cell: str = "lstm",
         attention_size: int = 0,
         dropout: float = 0.0,
+        tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
@@ -123,8 +129,15 @@ class Decoder(nn.Module):
         self.stack = RecurrentStack(
             embedding_size + context_size, hidden_size, n_layers, cell=cell, dropout=dropout
         )
-        self.hidden = nn.Linear(hidden_size + embedding_size + context_size, hidden_size)
-        self.output = nn.Linear(hidden_size, n_tokens)
+        output_size = embedding_size if tie_embeddings else hidden_size
+        self.hidden = nn.Linear(hidden_size + embedding_size + context_size, output_size)
+        self.output = nn.Linear(output_size, n_tokens)
+        self.embedding_scale = 1.0
+        if tie_embeddings:
+            # As an output the table's rows are of length 1, as an input of unit variance.
+            nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
+            self.embedding_scale = embedding_size**0.5
+            self.output.weight = self.embedding.weight
         self.dropout = nn.Dropout(dropout)
 
     def start(self, values: Tensor, lengths: Tensor, summary: Tensor) -> State:
@@ -145,17 +158,22 @@ class Decoder(nn.Module):
             return recurrent
         return (*recurrent, *(part[None] for part in self.attention.remember(values, lengths)))
 
-    def forward(self, state: State, tokens: Tensor) -> Tensor:
+    def forward(self, state: State, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Read given tokens (teacher forcing).
 
         Args:
             state: Of `start`.
             tokens: (B, U) int64, the first 0; what follows a sequence's end changes nothing.
+            lengths: (B,) int64, with the end; where they are given, the padding, of N places in
+                all inside, gets no softmax, which takes most of the time.
 
         Returns:
-            log P(. | tokens up to each, source), float32 (B, U, V).
+            log P(. | tokens up to each, source), float32 (B, U, V), or of the places inside (N, V).
         """
-        return self._read(state, tokens)[0]
+        features, _ = self._read(state, tokens)
+        if lengths is not None:
+            features = features[sequence_mask(lengths.to(tokens.device), tokens.shape[1])]
+        return self._log_probs(features)
 
     def align(self, state: State, tokens: Tensor) -> Tensor:
         """Return the attention weights with which `forward` reads each token, (B, U, T).
@@ -177,10 +195,14 @@ class Decoder(nn.Module):
         Returns:
             Log-probabilities of the tokens that may follow, float32 (B, V), and the state after.
         """
-        x = self.dropout(self.embedding(tokens))  # (B, E)
+        x = self._embedded(tokens)  # (B, E)
         recurrent, memory = self._parts(state)
         features, _, recurrent = self._step(x, recurrent, memory)
         return self._log_probs(features), (*recurrent, *state[self.n_states :])
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.dropout(self.embedding(tokens) * self.embedding_scale)
+        return x
 
     def _parts(self, state: State) -> tuple[State, Memory | None]:
         memory = Memory(*(part[0] for part in state[self.n_states :])) if self.attention else None
@@ -198,19 +220,20 @@ class Decoder(nn.Module):
         return torch.cat([s, x], dim=-1), weights, recurrent
 
     def _read(self, state: State, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.dropout(self.embedding(tokens))  # (B, U, E)
+        """Return [s_i; E y_{i-1}; c_i], (B, U, H + E + M), and the weights, (B, U, T or 0)."""
+        x = self._embedded(tokens)  # (B, U, E)
         recurrent, memory = self._parts(state)
         if memory is None:
             # No step waits for the output of the last: one call of the whole sequence.
             lengths = torch.full((len(tokens),), tokens.shape[1])
             s, _ = self.stack.forward_with_state(x, lengths, recurrent)
-            return self._log_probs(torch.cat([s, x], dim=-1)), x[..., :0]
+            return torch.cat([s, x], dim=-1), x[..., :0]
         steps = []
         for x_i in x.unbind(1):
             features, weights, recurrent = self._step(x_i, recurrent, memory)
             steps.append((features, weights))
         features, weights = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
-        return self._log_probs(features), weights
+        return features, weights
 
     def _log_probs(self, features: Tensor) -> Tensor:
         y = self.dropout(torch.tanh(self.hidden(features)))
@@ -231,6 +254,7 @@ class EncoderDecoder(nn.Module):
         cell: "lstm", "gru" or "rnn".
         attention: Whether the decoder looks back at the source.
         dropout: See `Decoder`.
+        tie_embeddings: See `Decoder`.
     """
 
     def __init__(
@@ -244,6 +268,7 @@ class EncoderDecoder(nn.Module):
         cell: str = "lstm",
         attention: bool = True,
         dropout: float = 0.0,
+        tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = RecurrentEncoder(
@@ -264,6 +289,7 @@ class EncoderDecoder(nn.Module):
             cell=cell,
             attention_size=hidden_size if attention else 0,
             dropout=dropout,
+            tie_embeddings=tie_embeddings,
         )
 
     def start(self, source: Tensor, lengths: Tensor) -> State:
@@ -279,11 +305,47 @@ class EncoderDecoder(nn.Module):
         values, summary = self.encoder(source, lengths)
         return self.decoder.start(values, lengths, summary)
 
-    def forward(self, source: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:
-        """Return log P(. | tokens up to each, source), (B, U, V), for tokens (B, U), first 0."""
-        log_probs: Tensor = self.decoder(self.start(source, lengths), tokens)
+    def forward(
+        self,
+        source: Tensor,
+        lengths: Tensor,
+        tokens: Tensor,
+        token_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Return log P(. | tokens up to each, source); see `start` and `Decoder.forward`."""
+        log_probs: Tensor = self.decoder(self.start(source, lengths), tokens, token_lengths)
         return log_probs
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
         """Read one token of each sequence, (B,); see `Decoder.step`."""
         return self.decoder.step(state, tokens)
+
+
+def teacher_forced(targets: Tensor) -> Tensor:
+    """Return what a decoder reads as it learns to write targets (B, U): 0 and all but the last."""
+    return torch.cat([torch.zeros_like(targets[:, :1]), targets[:, :-1]], dim=1)
+
+
+def sequence_loss(
+    log_probs: Tensor, targets: Tensor, lengths: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Sum the loss of target sequences over their tokens.
+
+        loss = sum over sequences and i of  (1 - s) (-log P(y_i)) + s mean over w of (-log P(w))
+
+    Args:
+        log_probs: log P(. | tokens before), (B, U, V), or of the places inside alone, (N, V).
+        targets: (B, U) int64, each ended by token 0.
+        lengths: (B,) int64, with the end.
+        label_smoothing: s, 0 to 1.
+
+    Returns:
+        In nats, ().
+
+    Reference: Szegedy et al., "Rethinking the inception architecture for computer vision", CVPR
+    2016, section 7.
+    """
+    mask = sequence_mask(lengths.to(targets.device), targets.shape[1])
+    log_probs = log_probs[mask] if log_probs.dim() == 3 else log_probs  # (N, V)
+    loss = (1 - label_smoothing) * F.nll_loss(log_probs, targets[mask], reduction="sum")
+    return loss - label_smoothing * log_probs.mean(-1).sum() if label_smoothing else loss
