@@ -58,6 +58,10 @@ def test_check(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("m.jsonl: utterance 1 (a): tokenizer: the tokenizer does not know")
     assert lines[-1] == "m.jsonl: 3 utterances, 0.00 h; 3 problems in 3 of them"
+    main(["prepare", "--check", "m.jsonl", "--model", "default"])
+    assert "the tokenizer does not know" in capsys.readouterr().out
+    assert main(["prepare", "--check", "m.jsonl", "--model", "nowhere"]) == 2
+    assert "nowhere: no model folder" in capsys.readouterr().err
 
 
 def test_check_writes_what_is_left(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +115,7 @@ def test_phones(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--tokenizer", "bpe", "--size", "5", "a.txt", "--output", "t"], "too few"),
         (["--tokenizer", "phones", "a.txt", "--output", "t"], "needs --lexicon"),
         (["--check", "a.txt"], "not JSON"),
-        (["--check", "m.jsonl", "--model", "none"], "none/tokenizer.json"),
+        (["--check", "m.jsonl", "--model", "none"], "none: no model folder"),
         (["--check", "m.jsonl", "--subsampling", "0"], "--subsampling 0"),
         (["--check", "m.jsonl", "m.jsonl", "--output", "x"], "one manifest at a time"),
         (["--check", "--tokenizer", "bpe", "x"], "not allowed with"),

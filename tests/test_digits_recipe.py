@@ -197,7 +197,6 @@ def test_tiny_learns(asr_data: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "score.json").read_text())["wer"] < 0.8  # chance is 0.9
 
 
-@pytest.mark.recipe
 @pytest.mark.timeout(600)
 def test_one_seed_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     command = ["bash", RECIPE / "run.sh", "--data", asr_data, "--exp", tmp_path]

@@ -151,3 +151,18 @@ toml_list() {
     done
     echo "[$list]"
 }
+
+# train_timed NAME COMMAND...: run a training into $exp/NAME and note its seconds, and those of
+# its CPU time, in $exp/NAME/seconds.  The time of a run that goes on is not that of a training.
+train_timed() {
+    local name="$1"
+    shift
+    if [[ -e $exp/$name/config.toml ]]; then
+        "$@"
+        return
+    fi
+    local TIMEFORMAT="%0R %0U" times="$exp/$name/seconds"
+    mkdir -p "$exp/$name"
+    { time "$@" 2>&3; } 3>&2 2>"$times.part"
+    mv "$times.part" "$times"
+}

@@ -71,7 +71,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         corpus.add_argument(f"--{name}-column", metavar="NAME", help=f"the table's {name} column")
     check = parser.add_argument_group("check")
     check.add_argument(
-        "--model", metavar="DIR", help="check against the tokenizer of a model or tokenizer folder"
+        "--model",
+        metavar="MODEL",
+        help="check against the tokenizer of a model ('default' or a folder), or of another folder",
     )
     check.add_argument(
         "--subsampling",
@@ -174,7 +176,7 @@ def _check(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--subsampling {arguments.subsampling}: 1 or more is needed")
     if arguments.output and len(arguments.sources) > 1:
         raise ConfigError("--output takes one manifest at a time; check them one by one")
-    tokenizer = load_tokenizer(arguments.model) if arguments.model else None
+    tokenizer = load_tokenizer(_tokenizer_folder(arguments.model)) if arguments.model else None
     reports: list[dict[str, Any]] = []
     for name in arguments.sources:
         utterances = read_manifest(name)
@@ -193,6 +195,16 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(reports, ensure_ascii=False, indent=1))
     return 2 if any(report["problems"] for report in reports) else 0
+
+
+def _tokenizer_folder(name: str) -> Path:
+    """Return the folder whose tokenizer.json is meant: a model's as elsewhere, or any other."""
+    folder = Path(name)
+    if (folder / "tokenizer.json").exists():
+        return folder
+    from asr.models.recognizer import find_model
+
+    return find_model(name)
 
 
 def _write_clean(

@@ -66,15 +66,7 @@ train() {
     for model in "${models[@]}"; do
         read -r name split seed <<<"$model"
         echo "-- $name"
-        # The time of a run that goes on is not the time of a training.
-        if [[ -e $exp/$name/config.toml ]]; then
-            train_model "$name" "$split" "$seed"
-        else
-            local TIMEFORMAT="%0R %0U" times="$exp/$name/seconds"
-            mkdir -p "$exp/$name"
-            { time train_model "$name" "$split" "$seed" 2>&3; } 3>&2 2>"$times.part"
-            mv "$times.part" "$times"
-        fi
+        train_timed "$name" train_model "$name" "$split" "$seed"
     done
 }
 
