@@ -1,7 +1,8 @@
 """Training a recogniser: configuration -> data, model, `fit`, WER on the dev set."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
 from asr.training_log import Reporter
 from asr.world import World, start_world
 
-__all__ = ["CtcTraining", "train"]
+__all__ = ["CtcTraining", "MakeTraining", "RecognizerTraining", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,34 @@ N_FOR_STATISTICS = 500
 """Utterances from which the global mean and deviation of the features are estimated."""
 
 
-class CtcTraining(nn.Module):
-    """The recogniser with its training loss, called as `module(batch)`.
+class RecognizerTraining(nn.Module, ABC):
+    """What `train` trains: a recogniser with a loss, called as `module(batch)`.
+
+    The call returns the loss summed over the batch's target tokens, in nats, ().
+
+    Args:
+        recognizer: what is trained, alone or with more beside it.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        super().__init__()
+        self.recognizer = recognizer
+
+    @abstractmethod
+    def measure(self, batch: Batch) -> tuple[Tensor, list[str]]:
+        """Return the summed loss of a held-out batch, (), and the text found for each utterance."""
+
+    def save(self, folder: Path, metrics: Mapping[str, Any]) -> None:
+        """Write everything that makes the model usable into a folder."""
+        self.recognizer.save(folder, metrics)
+
+
+MakeTraining = Callable[[Recognizer, SpecAugment | None], RecognizerTraining]
+"""Gives a recogniser its loss; the masks are for training features, None for none."""
+
+
+class CtcTraining(RecognizerTraining):
+    """A recogniser with the CTC loss.
 
     The loss of an utterance is
 
@@ -58,8 +85,7 @@ class CtcTraining(nn.Module):
         intermediate_weight: float = 0.0,
         consistency_weight: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.recognizer = recognizer
+        super().__init__(recognizer)
         self.spec_augment = spec_augment
         self.intermediate_weight = intermediate_weight
         self.consistency_weight = consistency_weight
@@ -77,6 +103,18 @@ class CtcTraining(nn.Module):
         supervised = (self._loss(first, batch) + self._loss(second, batch)) / 2
         apart = consistency_loss(first.log_probs, second.log_probs, first.lengths)
         return supervised + self.consistency_weight * apart
+
+    def measure(self, batch: Batch) -> tuple[Tensor, list[str]]:
+        """Return the summed CTC loss of the output, (), and the texts of the best paths."""
+        output = self.recognizer.log_probs(batch.features, batch.feature_lengths)
+        loss = ctc_loss(output.log_probs, output.lengths, batch.tokens, batch.token_lengths)
+        decoded = greedy(
+            output.log_probs,
+            output.lengths,
+            self.recognizer.tokenizer,
+            self.recognizer.frame_seconds,
+        )
+        return loss, [hypothesis.text for hypothesis in decoded]
 
     def _view(self, features: Tensor, lengths: Tensor) -> CtcOutput:
         if self.spec_augment is not None:
@@ -104,15 +142,18 @@ class _RecognitionTask:
     """What `fit` trains and measures."""
 
     def __init__(
-        self, module: CtcTraining, dev: Sequence[Utterance], source: FeatureSource, seconds: float
+        self,
+        module: RecognizerTraining,
+        dev: Sequence[Utterance],
+        source: FeatureSource,
+        seconds: float,
     ) -> None:
         self._module = module
-        self.recognizer = module.recognizer
         self.source = source
         order = sorted(range(len(dev)), key=lambda i: dev[i].duration)
         size = max(1, int(seconds / max(u.duration for u in dev)))
         self.groups = [order[i : i + size] for i in range(0, len(order), size)]
-        tokens = [self.recognizer.tokenizer.encode(u.text) for u in dev]
+        tokens = [module.recognizer.tokenizer.encode(u.text) for u in dev]
         self.dev, self.tokens = dev, tokens
 
     @property
@@ -129,17 +170,10 @@ class _RecognitionTask:
                 ids=[self.dev[i].id for i in group],
                 seconds=0.0,
             ).to(world.device)
-            output = self.recognizer.log_probs(batch.features, batch.feature_lengths)
-            total = ctc_loss(output.log_probs, output.lengths, batch.tokens, batch.token_lengths)
+            total, texts = self._module.measure(batch)
             loss, n_tokens = loss + float(total), n_tokens + batch.weight
-            decoded = greedy(
-                output.log_probs,
-                output.lengths,
-                self.recognizer.tokenizer,
-                self.recognizer.frame_seconds,
-            )
             references += [self.dev[i].text for i in group]
-            hypotheses += [hypothesis.text for hypothesis in decoded]
+            hypotheses += texts
         parts = world.gather((references, hypotheses))
         result = score(
             [text for part in parts for text in part[0]],
@@ -150,7 +184,7 @@ class _RecognitionTask:
         return {"wer": result.wer, "cer": result.cer, "dev_loss": loss}
 
     def save(self, folder: Path, metrics: Mapping[str, Any]) -> None:
-        self.recognizer.save(folder, metrics)
+        self._module.save(folder, metrics)
 
 
 def train(
@@ -158,6 +192,7 @@ def train(
     folder: Path,
     *,
     init_from: str | Path | None = None,
+    make_training: MakeTraining | None = None,
     reporter: Reporter | None = None,
 ) -> FitResult:
     """Train a recogniser; the same call goes on after an interruption.
@@ -168,6 +203,7 @@ def train(
         init_from: a model to start from ("default" or a folder).  Its [features] and its
             architecture replace the configuration's; where its tokenizer differs, the output
             layer starts anew.
+        make_training: gives the recogniser another loss; None for that of CTC.
         reporter: receives progress.
 
     Raises:
@@ -220,17 +256,22 @@ def train(
     )  # fmt: skip
     cache = data.cache if data.cache in ("features", "device") else "none"
     dev_source = FeatureSource(dev, recognizer.extractor, cache=cache)
-    module = CtcTraining(
-        recognizer,
-        _spec_augment(config),
-        intermediate_weight=config.model.intermediate_weight,
-        consistency_weight=config.model.consistency_weight,
-    )
+    module = (make_training or _ctc_training)(recognizer, _spec_augment(config))
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
     settings = FitSettings.of(
         config.training, seed=config.seed, prefix="recognizer.", minimise=("wer", "dev_loss")
     )
     return fit(task, batches, settings, folder, world=world, reporter=reporter)
+
+
+def _ctc_training(recognizer: Recognizer, spec_augment: SpecAugment | None) -> CtcTraining:
+    model = recognizer.config.model
+    return CtcTraining(
+        recognizer,
+        spec_augment,
+        intermediate_weight=model.intermediate_weight,
+        consistency_weight=model.consistency_weight,
+    )
 
 
 def _claim(folder: Path, config: Config) -> None:
