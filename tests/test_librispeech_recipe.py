@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.manifest import read_manifest
+from asr.audio import load, save_wav
+from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.prepare import from_librispeech
+from tests.recipe_scripts import Script, script_runner
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "librispeech"
@@ -345,6 +348,68 @@ def test_wrong_options(tmp_path: Path, options: list[str], part: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str]) -> Script:
+    return script_runner(RECIPE, capsys)
+
+
+def test_degrade_keeps_the_words_and_the_ratio_of_speech_to_noise(
+    tmp_path: Path, script: Script
+) -> None:
+    t = np.arange(32_000) / 16_000
+    speech = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+    (tmp_path / "noise").mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.01, 8_000).astype(np.float32)
+    save_wav(tmp_path / "noise" / "hiss.wav", noise)
+    save_wav(tmp_path / "a.wav", speech)
+    # The second utterance is a stretch of the same file.
+    said = Utterance(tmp_path / "a.wav", 2.0, "A TONE", "tuner")
+    part = replace(said, duration=0.5, offset=1.0, text="TONE")
+    write_manifest(tmp_path / "m.jsonl", [said, part])
+    options = ["--noise", tmp_path / "noise", "--snr", "10", "--telephone"]
+    done = script("degrade.py", tmp_path / "m.jsonl", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    changed = read_manifest(tmp_path / "out" / "m-noise-10dB.jsonl")
+    assert [(u.text, u.duration, u.offset, u.speaker) for u in changed] == [
+        ("A TONE", 2.0, 0.0, "tuner"),
+        ("TONE", 0.5, 0.0, "tuner"),
+    ]
+    heard = load(changed[0].audio_filepath)
+    added = heard - speech[: len(heard)] * float(heard @ speech) / float(speech @ speech)
+    ratio = 10 * np.log10(np.mean(speech**2) / np.mean(added**2))
+    assert ratio == pytest.approx(10, abs=0.5)
+    line = load(read_manifest(tmp_path / "out" / "m-telephone.jsonl")[1].audio_filepath)
+    assert len(line) == 8_000
+    assert np.abs(line).max() > 0.3
+
+    nothing = script("degrade.py", tmp_path / "m.jsonl", tmp_path / "out")
+    assert nothing.returncode == 2
+    assert "give --noise FOLDER, --telephone or both" in nothing.stderr
+
+
+def test_further_test_sets_must_have_other_names_and_speakers(
+    tmp_path: Path, script: Script
+) -> None:
+    for subset, speaker in (("train", "1"), ("dev", "2"), ("test", "3")):
+        chapter = tmp_path / "data" / subset / speaker / "5"
+        chapter.mkdir(parents=True)
+        save_wav(chapter / f"{speaker}-5-0.wav", np.zeros(1_600, np.float32))
+        (chapter / f"{speaker}-5.trans.txt").write_text(f"{speaker}-5-0 HELLO\n")
+    mine = Utterance(tmp_path / "mine.wav", 1.0, "HELLO", None)
+    command = ["prepare.py", tmp_path / "data", tmp_path / "out"]
+    command += ["--train", "train", "--dev", "dev", "--test", "test", "--also"]
+
+    write_manifest(tmp_path / "mine.jsonl", [mine])
+    done = script(*command, tmp_path / "mine.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert read_manifest(tmp_path / "out" / "mine.jsonl") == [mine]
+
+    write_manifest(tmp_path / "mine.jsonl", [replace(mine, speaker="1")])
+    assert "mine: 1 of its speakers" in script(*command, tmp_path / "mine.jsonl").stderr
+    write_manifest(tmp_path / "test.jsonl", [mine])
+    assert "a subset has this name" in script(*command, tmp_path / "test.jsonl").stderr
+
+
 @pytest.mark.recipe
 @pytest.mark.timeout(600)
 def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
@@ -353,6 +418,7 @@ def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     utterances = from_librispeech(asr_data / "LibriSpeech" / "train-clean-5")
     text.write_text("".join(f"{each.text}\n" for each in utterances), encoding="utf-8")
     command += ["--conf", "tiny", "--lm-text", text]
+    command += ["--noise", asr_data / "noise"]
     done = run("bash", *command)
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())
@@ -361,6 +427,8 @@ def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     assert score["wer"] == ngram["test-clean-10spk"]["wer"] > 0
     assert greedy["dev-clean-20spk"]["n_utterances"] == 48
     assert greedy["test-clean-10spk"]["cer"] < 1  # some letters are right
+    assert greedy["test-clean-10spk-noise-10dB"]["n_words"] == ngram["test-clean-10spk"]["n_words"]
+    assert greedy["test-clean-10spk-telephone"]["n_utterances"] == 48
     assert set(score["comparisons_on_dev"]) == {"ngram - greedy"}
     lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
     losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]

@@ -1,10 +1,10 @@
 """Manifests of LibriSpeech subsets, with training and test kept apart.
 
     python recipes/librispeech/prepare.py DATA OUTPUT \\
-        --train train-clean-100 --dev dev-clean --test test-clean test-other
+        --train train-clean-100 --dev dev-clean --test test-clean test-other [--also mine.jsonl]
 
-writes OUTPUT/train-clean-100.jsonl and so on.  The audio may be FLAC, as published, or in any
-format that `asr prepare` reads.
+writes OUTPUT/train-clean-100.jsonl and so on, and OUTPUT/mine.jsonl, which is one more test set.
+The audio may be FLAC, as published, or in any format that `asr prepare` reads.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import AsrError, ManifestError
-from asr.manifest import Utterance, write_manifest
+from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.prepare import from_librispeech
 
 __all__ = ["main"]
@@ -38,7 +38,7 @@ def check_apart(training: Sequence[Utterance], held_out: Sequence[Utterance], na
     Raises:
         ManifestError: naming the speakers.
     """
-    shared = {u.speaker for u in training} & {u.speaker for u in held_out}
+    shared = {u.speaker for u in training} & {u.speaker for u in held_out} - {None}
     if shared:
         shown = ", ".join(sorted(str(s) for s in shared)[:5])
         raise ManifestError(
@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("train", "dev", "test"):
         parser.add_argument(f"--{name}", metavar="SUBSET", nargs="+", required=True)
     parser.add_argument(
+        "--also", metavar="MANIFEST", type=Path, nargs="+", default=[], help="further test sets"
+    )
+    parser.add_argument(
         "--n-shortest", metavar="N", type=int, default=0, help="of each, for a smoke test"
     )
     arguments = parser.parse_args(argv)
@@ -62,7 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         subsets = {n: read_subset(arguments.data / n, arguments.n_shortest) for n in names}
         training = [u for name in arguments.train for u in subsets[name]]
-        for name in (*arguments.dev, *arguments.test):
+        also = {path.stem: read_manifest(path) for path in arguments.also}
+        if taken := sorted(set(also) & set(subsets)):
+            raise ManifestError(f"--also {taken[0]}.jsonl: a subset has this name; rename the file")
+        subsets |= also
+        for name in (*arguments.dev, *arguments.test, *also):
             check_apart(training, subsets[name], name)
         for name, utterances in subsets.items():
             write_manifest(arguments.output / f"{name}.jsonl", utterances)

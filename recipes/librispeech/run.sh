@@ -25,13 +25,16 @@
 #                                  decodes greedily only (default: official; tiny: none)
 #   --lm-text "A B"                train a word 3-gram on these texts instead
 #   --neural FOLDER                a neural language model (python -m lm train), fused
+#   --noise FOLDER                 clips of noise the model was not trained with: the test subsets
+#                                  count three times, as they are, with noise at 10 dB, by telephone
+#   --also "A.jsonl B.jsonl"       further test sets
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
-extra_options=(train dev test units n-units processes base-url checksums lm lm-text neural)
+extra_options=(train dev test units n-units processes base-url checksums lm lm-text neural noise also)
 conf=ctc_100h train="" dev="" test="" units="" n_units="" processes=1 base_url="" checksums=""
-lm=official lm_text="" neural="" official_lm=3-gram.pruned.1e-7.arpa.gz
+lm=official lm_text="" neural="" noise="" also="" official_lm=3-gram.pruned.1e-7.arpa.gz
 n_shortest=0
 data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
 parse_options "$@"
@@ -55,6 +58,15 @@ esac
 read -ra train_sets <<<"${train:-${defaults[0]}}"
 read -ra dev_sets <<<"${dev:-${defaults[1]}}"
 read -ra test_sets <<<"${test:-${defaults[2]}}"
+read -ra also_sets <<<"$also"
+# What is decoded and scored beside the dev subsets.
+scored_sets=("${test_sets[@]}")
+for subset in "${test_sets[@]}"; do
+    [[ -z $noise ]] || scored_sets+=("$subset-noise-10dB" "$subset-telephone")
+done
+for manifest in ${also_sets[@]+"${also_sets[@]}"}; do
+    scored_sets+=("$(basename "$manifest" .jsonl)")
+done
 units="${units:-${defaults[3]}}"
 n_units="${n_units:-${defaults[4]}}"
 [[ -n $data ]] || fail "--data DIR is needed: where LibriSpeech is, or shall be downloaded to"
@@ -86,7 +98,14 @@ download() {
 
 prepare() {
     "$python" "$recipe/prepare.py" "$corpus" "$exp/manifests" --train "${train_sets[@]}" \
-        --dev "${dev_sets[@]}" --test "${test_sets[@]}" --n-shortest "$n_shortest"
+        --dev "${dev_sets[@]}" --test "${test_sets[@]}" --n-shortest "$n_shortest" \
+        ${also_sets[@]+--also "${also_sets[@]}"}
+    [[ -n $noise ]] || return 0
+    local subset
+    for subset in "${test_sets[@]}"; do
+        "$python" "$recipe/degrade.py" "$exp/manifests/$subset.jsonl" "$exp/manifests" \
+            --noise "$noise" --snr 10 --telephone
+    done
 }
 
 tokenizer() {
@@ -154,7 +173,7 @@ decode_with() {
     local name="$1" subset
     shift
     mkdir -p "$exp/decode/$name"
-    for subset in "${dev_sets[@]}" "${test_sets[@]}"; do
+    for subset in "${dev_sets[@]}" "${scored_sets[@]}"; do
         asr evaluate "$exp/manifests/$subset.jsonl" --model "$exp/model" --worst 3 \
             --output "$exp/decode/$name/$subset.jsonl" "$@"
     done
@@ -171,7 +190,7 @@ decode() {
 }
 
 score() {
-    "$python" "$recipe/score.py" "$exp" --test "${test_sets[@]}" --dev "${dev_sets[@]}"
+    "$python" "$recipe/score.py" "$exp" --test "${scored_sets[@]}" --dev "${dev_sets[@]}"
 }
 
 run_stages download prepare tokenizer train lm tune decode score
