@@ -13,14 +13,27 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from asr.errors import ConfigError
 from asr.nn.cells import State
 from asr.nn.recurrent import RecurrentStack
 from asr.search import END, select_state
+from lm.softmax import OutputLayer
 
-__all__ = ["END", "LstmLM", "NeuralNetwork", "Nplm", "OutputLayer", "join_states", "select_state"]
+__all__ = [
+    "END",
+    "START_SCALE",
+    "LstmLM",
+    "NeuralNetwork",
+    "Nplm",
+    "OutputLayer",
+    "join_states",
+    "select_state",
+]
+
+# Of the entries of new token vectors: small enough that a tied output begins near the
+# distribution of its biases.
+START_SCALE = 0.1
 
 
 def join_states(states: Sequence[State]) -> State:
@@ -32,7 +45,7 @@ class NeuralNetwork(Protocol):
     """What `LstmLM` and `Nplm` have in common; both are also `nn.Module`s."""
 
     n_tokens: int
-    output: "OutputLayer"
+    output: OutputLayer
 
     def start(self, n_sequences: int) -> State:
         """Return the state before the first token, which is `END`."""
@@ -48,7 +61,7 @@ class NeuralNetwork(Protocol):
             (B, T, D), what `output` turns into P(. | tokens up to each), and the state after.
         """
 
-    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
+    def advance(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
         """Read one token of each sequence.
 
         Args:
@@ -56,84 +69,11 @@ class NeuralNetwork(Protocol):
             tokens: (B,) int64.
 
         Returns:
-            Log-probabilities of the tokens that may follow, (B, V), and the state after.
+            (B, D), what `output` turns into P(. | tokens so far), and the state after.
         """
 
-
-class OutputLayer(nn.Module):
-    """From hidden vectors to the probabilities of all tokens, which sum to 1.
-
-        P(w | x) = softmax(A x + b)_w
-
-    Tied, A is the embedding's matrix behind a projection.  With cutoffs the softmax is adaptive:
-    a tail of rare tokens has one entry among the frequent ones and a smaller softmax of its own.
-
-    Args:
-        input_size: Size of the hidden vectors, D.
-        n_tokens: V.
-        tied: The embedding whose matrix to use; None for a matrix of its own.
-        cutoffs: Where tails begin, for tokens numbered by falling frequency; () for none.
-
-    Raises:
-        ConfigError: If cutoffs do not rise within 1 to V - 1, or are used with a tied matrix.
-
-    Reference: Press and Wolf, "Using the output embedding to improve language models", EACL 2017;
-    Grave et al., "Efficient softmax approximation for GPUs", ICML 2017.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        n_tokens: int,
-        *,
-        tied: nn.Embedding | None = None,
-        cutoffs: Sequence[int] = (),
-    ) -> None:
-        super().__init__()
-        self._tied: tuple[nn.Embedding, ...] = ()
-        self.linear: nn.Module = nn.Identity()
-        self.adaptive: nn.AdaptiveLogSoftmaxWithLoss | None = None
-        if cutoffs:
-            rising = list(cutoffs) == sorted(set(cutoffs)) and cutoffs[0] >= 1
-            is_too_small = input_size < 4 ** len(cutoffs)  # each tail has a quarter of the size
-            if tied is not None or not rising or cutoffs[-1] >= n_tokens or is_too_small:
-                raise ConfigError(
-                    f"cutoffs {list(cutoffs)} for {n_tokens} tokens: rising numbers below "
-                    f"{n_tokens} are needed, no more than {input_size} hidden units can be "
-                    "quartered for, and no tied embedding"
-                )
-            self.adaptive = nn.AdaptiveLogSoftmaxWithLoss(input_size, n_tokens, list(cutoffs))
-        elif tied is not None:
-            # In a tuple, so that the matrix is a parameter of the embedding alone.
-            self._tied = (tied,)
-            if input_size != tied.embedding_dim:
-                self.linear = nn.Linear(input_size, tied.embedding_dim, bias=False)
-            self.bias = nn.Parameter(torch.zeros(n_tokens))
-        else:
-            self.linear = nn.Linear(input_size, n_tokens)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return log P(w | x) of all tokens, float32 (..., V), for x (..., D)."""
-        if self.adaptive is not None:
-            flat: Tensor = self.adaptive.log_prob(x.float().flatten(0, -2))
-            return flat.view(*x.shape[:-1], -1)
-        return self._logits(x).float().log_softmax(-1)
-
-    def target_log_probs(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Return log P(target | x), float32 (...), for x (..., D) and targets (...)."""
-        flat = x.flatten(0, -2)
-        if self.adaptive is not None:
-            with torch.autocast(x.device.type, enabled=False):
-                log_probs = self.adaptive(flat.float(), targets.flatten()).output
-        else:
-            logits = self._logits(flat).float()
-            log_probs = -F.cross_entropy(logits, targets.flatten(), reduction="none")
-        by_target: Tensor = log_probs.view_as(targets)
-        return by_target
-
-    def _logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.linear(x)
-        return F.linear(y, self._tied[0].weight, self.bias) if self._tied else y
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
+        """Read one token of each sequence; returns log-probabilities (B, V) and the state."""
 
 
 class LstmLM(nn.Module):
@@ -202,10 +142,15 @@ class LstmLM(nn.Module):
         x, state = self.stack.forward_with_state(x, lengths, _autocast(state))
         return self.dropout(x), state
 
+    def advance(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
+        """Read one token of each sequence, (B,); returns (B, H) and the state after."""
+        x, state = self.stack.step(self.dropout(self.embedding(tokens)), state)
+        return self.dropout(x), state
+
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
         """Read one token of each sequence, (B,); returns log-probabilities (B, V) and the state."""
-        x, state = self.stack.step(self.dropout(self.embedding(tokens)), state)
-        return self.output(self.dropout(x)), state
+        x, state = self.advance(state, tokens)
+        return self.output(x), state
 
 
 class Nplm(nn.Module):
@@ -277,16 +222,20 @@ class Nplm(nn.Module):
         y = torch.cat([x, h], dim=-1) if self.direct else h
         return y, (history[None, :, history.shape[1] - (self.order - 2) :],)
 
+    def advance(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
+        """Read one token of each sequence, (B,); returns (B, D) and the state after."""
+        x, state = self.hidden(tokens[:, None], state)
+        return x[:, 0], state
+
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
         """Read one token of each sequence, (B,); returns log-probabilities (B, V) and the state."""
-        x, state = self.hidden(tokens[:, None], state)
-        return self.output(x[:, 0]), state
+        x, state = self.advance(state, tokens)
+        return self.output(x), state
 
 
 def _embedding(n_tokens: int, size: int) -> nn.Embedding:
     embedding = nn.Embedding(n_tokens, size)
-    # Small enough that a tied output begins near the uniform distribution.
-    nn.init.normal_(embedding.weight, std=0.1)
+    nn.init.normal_(embedding.weight, std=START_SCALE)
     return embedding
 
 

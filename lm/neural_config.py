@@ -44,7 +44,7 @@ class NeuralModelConfig(Section):
     cell: Literal["lstm", "gru", "rnn"] = Field(default="lstm", description="lstm")
     dropout: float = Field(default=0.1, ge=0, lt=1)
     layer_norm: bool = Field(default=False, description="lstm")
-    tied: bool = Field(default=True, description="lstm; off with cutoffs")
+    tied: bool = Field(default=True, description="lstm")
     order: int = Field(default=5, ge=2, description="nplm")
     direct: bool = Field(default=True, description="nplm")
     cutoffs: list[int] = Field(default=[], description="of an adaptive softmax, for many words")
@@ -60,6 +60,10 @@ class NeuralTrainingConfig(TrainingConfig):
     clip_norm: float = Field(default=1.0, gt=0)
     batch_size: int = Field(default=64, ge=1, description="streams per process")
     segment: int = Field(default=128, ge=1, description="tokens that gradients flow back over")
+    n_samples: int = Field(default=0, ge=0, description="of a sampled softmax; 0: the exact loss")
+    vectors: Literal["random", "cooccurrence"] = Field(
+        default="random", description="token vectors to start from"
+    )
 
 
 class NeuralConfig(Section):

@@ -58,7 +58,7 @@ def build_network(config: NeuralModelConfig, n_tokens: int) -> LstmLM | Nplm:
         cell=config.cell,
         dropout=config.dropout,
         layer_norm=config.layer_norm,
-        tied=config.tied and not config.cutoffs,
+        tied=config.tied,
         cutoffs=config.cutoffs,
     )
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asr.errors import ConfigError, TextError, TrainingError
-from asr.fit import FitResult, FitSettings, fit
+from asr.fit import FitResult, FitSettings, fit, has_checkpoint
 from asr.nn.cells import State
 from asr.text import load_tokenizer, normalize, train_sentencepiece
 from asr.training_log import Reporter
 from asr.world import World, start_world
 from lm.compressed import ByteReader, PathName
 from lm.corpus import read_words
-from lm.neural import END, LstmLM, Nplm
+from lm.neural import END, START_SCALE, LstmLM, Nplm
 from lm.neural_config import (
     NeuralConfig,
     NeuralTextConfig,
@@ -29,6 +29,7 @@ from lm.neural_config import (
 )
 from lm.neural_model import NeuralLanguageModel
 from lm.units import TokenizerUnits, Units, WordUnits, load_units
+from lm.word_vectors import cooccurrence_vectors
 
 __all__ = ["TextBatch", "TextBatches", "TextTraining", "read_sentences", "train"]
 
@@ -140,14 +141,17 @@ class TextTraining(nn.Module):
     Args:
         network: what is trained.
         batch_size: streams.
+        n_samples: tokens of a sampled softmax, see `OutputLayer.sampled_loss`; 0 for the exact
+            loss.
 
     Reference: Williams and Peng, "An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories", Neural Computation 2, 1990.
     """
 
-    def __init__(self, network: LstmLM | Nplm, batch_size: int) -> None:
+    def __init__(self, network: LstmLM | Nplm, batch_size: int, n_samples: int = 0) -> None:
         super().__init__()
         self.network = network
+        self.n_samples = n_samples
         self._state: State = network.start(batch_size)
 
     def forward(self, batch: TextBatch) -> Tensor:
@@ -160,8 +164,9 @@ class TextTraining(nn.Module):
         )
         hidden, state = self.network.hidden(batch.inputs, state)
         self._state = tuple(part.detach().to(self._state[0].dtype) for part in state)
-        loss: Tensor = -self.network.output.target_log_probs(hidden, batch.targets).sum()
-        return loss
+        if self.training and self.n_samples:
+            return self.network.output.sampled_loss(hidden, batch.targets, self.n_samples).sum()
+        return -self.network.output.target_log_probs(hidden, batch.targets).sum()
 
     def get_extra_state(self) -> Tensor:
         """Return the state as integers, which averaging of weights leaves alone."""
@@ -175,9 +180,10 @@ class TextTraining(nn.Module):
 class _TextTask:
     """What `fit` trains and measures."""
 
-    def __init__(self, model: NeuralLanguageModel, batch_size: int, dev: Sequence[str]) -> None:
+    def __init__(self, model: NeuralLanguageModel, dev: Sequence[str]) -> None:
         self.model = model
-        self._module = TextTraining(model.network, batch_size)
+        settings = model.config.training
+        self._module = TextTraining(model.network, settings.batch_size, settings.n_samples)
         self._dev = [model.units.encode(sentence) for sentence in dev]
         self._n_words = sum(len(sentence.split()) + 1 for sentence in dev)
 
@@ -238,9 +244,23 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
         "parameters, on %s",
         len(tokens), len(units.symbols), len(dev), len(batches), n_parameters / 1e6, world.device,
     )  # fmt: skip
-    task = _TextTask(model, settings.batch_size, dev)
+    if not has_checkpoint(folder):
+        _start(model, tokens)
+    task = _TextTask(model, dev)
     fitting = FitSettings.of(settings, seed=config.seed, prefix="network.")
     return fit(task, batches, fitting, folder, world=world, reporter=reporter)
+
+
+def _start(model: NeuralLanguageModel, tokens: NDArray[np.integer[Any]]) -> None:
+    """Let a new network begin with the tokens' frequencies, and with vectors if it shall."""
+    network, n_tokens = model.network, len(model.symbols)
+    counts = np.bincount(tokens, minlength=n_tokens)
+    network.output.start_from(torch.from_numpy(counts))
+    if model.config.training.vectors == "cooccurrence":
+        size = network.embedding.embedding_dim
+        vectors = cooccurrence_vectors(tokens, n_tokens, size, seed=model.config.seed)
+        with torch.no_grad():
+            network.embedding.weight.copy_(torch.from_numpy(START_SCALE * vectors))
 
 
 def read_sentences(paths: Sequence[PathName], *, normalized: bool = False) -> list[str]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lm.neural import END, join_states, select_state
+from lm.contexts import Contexts
+from lm.neural import END
 from lm.neural_model import NeuralLanguageModel
 
 __all__ = ["SequenceScores", "score_sequences"]
@@ -29,7 +29,6 @@ class SequenceScores:
     n_steps: int
 
 
-@torch.inference_mode()
 def score_sequences(
     model: NeuralLanguageModel, sequences: Sequence[Sequence[int]]
 ) -> SequenceScores:
@@ -54,31 +53,27 @@ def score_sequences(
     # Sorted, the sequences of a node stand together: nodes[row] is the node that a row is at.
     alive = np.arange(len(order))
     nodes = np.zeros(len(order), np.int64)
-    tokens = np.array([END])
-    state = model.start(1)
+    contexts = Contexts(model)
+    rows = np.zeros(1, np.int64)  # of the nodes
     n_steps = 0
     for depth in range(table.shape[1] if len(order) else 0):
         following = np.where(lengths[alive] > depth, table[alive, depth], END)
-        log_probs, states = [], []
-        for first in range(0, len(tokens), _MAX_ROWS):
-            rows = torch.arange(first, min(first + _MAX_ROWS, len(tokens)), device=model.device)
-            part = torch.from_numpy(tokens[first : first + _MAX_ROWS]).to(model.device)
-            scores, after = model.step(select_state(state, rows), part)
-            inside = (nodes >= first) & (nodes < first + _MAX_ROWS)
-            where = torch.from_numpy(nodes[inside] - first).to(model.device)
-            picked = scores[where, torch.from_numpy(following[inside]).to(model.device)]
-            log_probs.append(picked.double().cpu().numpy())
-            states.append(after)
-        n_steps += len(tokens)
-        totals[alive] += np.concatenate(log_probs)
+        n_steps += len(rows)
+        totals[alive] += contexts.log_probs(rows[nodes].tolist(), following.tolist())
         goes_on = lengths[alive] > depth
         alive, nodes, following = alive[goes_on], nodes[goes_on], following[goes_on]
         if not len(alive):
             break
         # A node begins where the node before or the token changes.
         begins = np.append(True, (np.diff(nodes) != 0) | (np.diff(following) != 0))
-        state = select_state(join_states(states), torch.from_numpy(nodes[begins]).to(model.device))
-        tokens, nodes = following[begins], np.cumsum(begins) - 1
+        sources, tokens = rows[nodes[begins]].tolist(), following[begins].tolist()
+        after: list[int] = []
+        for first in range(0, len(tokens), _MAX_ROWS):
+            part = slice(first, first + _MAX_ROWS)
+            after += contexts.read(sources[part], tokens[part])
+        if depth:
+            contexts.release(rows.tolist())
+        rows, nodes = np.array(after), np.cumsum(begins) - 1
     scored = np.zeros(len(sequences))
     scored[order] = totals
     return SequenceScores(scored, n_steps)

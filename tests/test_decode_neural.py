@@ -13,9 +13,8 @@ from asr.decode.reference import Scorer, WordScorer, prefix_beam_search
 from asr.decode.spelling import spelling_of
 from asr.errors import LanguageModelError
 from asr.text import CharTokenizer
-from lm.neural_config import NeuralConfig, NeuralModelConfig
 from lm.neural_model import NeuralLanguageModel
-from lm.units import TokenizerUnits, Units, WordUnits
+from lm.units import TokenizerUnits
 from tests.beam_search import (
     LETTERS,
     WORD_MODEL,
@@ -26,20 +25,7 @@ from tests.beam_search import (
     unlimited,
     word_scorer,
 )
-
-
-def neural_model(units: Units, kind: str = "lstm") -> NeuralLanguageModel:
-    """Random weights, large enough that the model has opinions."""
-    config = NeuralConfig(
-        model=NeuralModelConfig(kind=kind, embedding_size=8, hidden_size=12, order=3)  # type: ignore[arg-type]
-    )
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(7)
-        model = NeuralLanguageModel(config, units)
-        for parameter in model.parameters():
-            parameter.normal_(std=0.8)
-    return model.eval()
-
+from tests.neural_models import neural_model
 
 MODELS = {kind: neural_model(TokenizerUnits(LETTERS), kind) for kind in ("lstm", "nplm")}
 
@@ -168,7 +154,5 @@ def test_its_tokens_may_have_other_numbers() -> None:
 
 
 def test_models_of_other_units_are_refused() -> None:
-    with pytest.raises(LanguageModelError, match=r"one of words.*rescore"):
-        BeamSearch(LETTERS, neural=neural_model(WordUnits(["A", "BA"])))
     with pytest.raises(LanguageModelError, match=r"no token 'C'.*--units tokenizer"):
         BeamSearch(LETTERS, neural=neural_model(TokenizerUnits(CharTokenizer(" AB"))))

@@ -27,7 +27,8 @@ NETWORKS: dict[str, Callable[[], LstmLM | Nplm]] = {
     "tied": lambda: LstmLM(V, embedding_size=6, hidden_size=9),
     "tied, same size": lambda: LstmLM(V, embedding_size=8, hidden_size=8, n_layers=1),
     "own output": lambda: LstmLM(V, embedding_size=6, hidden_size=8, tied=False, layer_norm=True),
-    "adaptive": lambda: LstmLM(V, embedding_size=6, hidden_size=32, tied=False, cutoffs=[3, 7]),
+    "adaptive": lambda: LstmLM(V, embedding_size=6, hidden_size=9, cutoffs=[3, 7]),
+    "adaptive, own output": lambda: LstmLM(V, embedding_size=6, tied=False, cutoffs=[1, 2, 10]),
     "gru": lambda: LstmLM(V, embedding_size=6, hidden_size=8, cell="gru", engine="reference"),
     "nplm": lambda: Nplm(V, order=4, embedding_size=5, hidden_size=8),
     "nplm, bigram": lambda: Nplm(V, order=2, embedding_size=5, hidden_size=8, direct=False),
@@ -151,11 +152,9 @@ def test_tied_output_is_one_parameter_and_survives_copies() -> None:
 
 
 def test_wrong_sizes_are_refused() -> None:
-    for cutoffs in ([5, 3], [V], [0], [2, 2], [1, 2, 3]):
+    for cutoffs in ([5, 3], [V], [0], [2, 2]):
         with pytest.raises(ConfigError, match="cutoffs"):
             OutputLayer(32, V, cutoffs=cutoffs)
-    with pytest.raises(ConfigError, match="cutoffs"):
-        LstmLM(V, hidden_size=32, tied=True, cutoffs=[4])
     with pytest.raises(ConfigError, match="order 1"):
         Nplm(V, order=1)
 
@@ -233,6 +232,27 @@ def test_gradient_is_that_of_the_loss() -> None:
         assert (values[0] - values[1]) / 4e-4 == pytest.approx(slope, rel=0.02)
 
 
+def test_sampled_loss_is_the_exact_one_for_many_samples() -> None:
+    torch.manual_seed(2)
+    output = OutputLayer(6, V)
+    x, targets = torch.randn(2, 40, 6), random_tokens(2, 40)
+    exact = -output.target_log_probs(x, targets)
+    sampled = output.sampled_loss(x, targets, 50_000)
+    torch.testing.assert_close(sampled, exact, atol=0.05, rtol=0)
+    assert torch.autograd.grad(sampled.sum(), output.parameters())[0].isfinite().all()
+    with pytest.raises(ConfigError, match="cutoffs"):
+        OutputLayer(6, V, cutoffs=[4]).sampled_loss(x, targets, 5)
+
+
+@pytest.mark.parametrize("cutoffs", [[], [3, 7]])
+def test_zero_vectors_start_with_the_frequencies(cutoffs: list[int]) -> None:
+    output = OutputLayer(6, V, cutoffs=cutoffs)
+    counts = torch.arange(V) * 100 + 50
+    output.start_from(counts)
+    probabilities = output(torch.zeros(1, 6))[0].exp()
+    torch.testing.assert_close(probabilities, counts / counts.sum(), atol=1e-4, rtol=0)
+
+
 TOYS = ("THE CAT SAT", "THE DOG SAT", "A CAT RAN", "A DOG RAN")
 ENTROPY = math.log(4)  # nats a sentence
 
@@ -261,8 +281,15 @@ def toy_config(text: Path, **values: object) -> NeuralConfig:
         {"model.kind": "nplm", "model.order": 9},
         {"model.kind": "lstm", "text.units": "words", "training.epochs": 3},
         {"model.kind": "lstm", "text.units": "words", "model.cutoffs": [4], "training.epochs": 3},
+        {
+            "model.kind": "lstm",
+            "text.units": "words",
+            "training.n_samples": 12,
+            "training.vectors": "cooccurrence",
+            "training.epochs": 3,
+        },
     ],
-    ids=["lstm of characters", "nplm of characters", "lstm of words", "adaptive"],
+    ids=["lstm of characters", "nplm of characters", "lstm of words", "adaptive", "sampled"],
 )
 def test_learns_a_made_up_language_to_near_its_entropy(
     options: dict[str, object], tmp_path: Path

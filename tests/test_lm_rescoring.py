@@ -1,5 +1,7 @@
 """Scoring over a prefix tree: equal to each sequence alone, shared beginnings once."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,14 @@ UNITS = TokenizerUnits(CharTokenizer(" ABC"))
 NBEST = ["AB CA", "AB CB", "AB", "", "AB CA", "C", "B CA", "AB CAA"]
 
 
-def model(kind: str) -> NeuralLanguageModel:
-    sizes = {"model.kind": kind, "model.embedding_size": 6, "model.hidden_size": 12}
-    config = parse_neural_config("", source="test", overrides=sizes.items())
+def model(kind: str, cutoffs: Sequence[int] = ()) -> NeuralLanguageModel:
+    values = {
+        "model.kind": kind,
+        "model.embedding_size": 6,
+        "model.hidden_size": 12,
+        "model.cutoffs": list(cutoffs),
+    }
+    config = parse_neural_config("", source="test", overrides=values.items())
     torch.manual_seed(3)
     made = NeuralLanguageModel(config, UNITS).eval()
     with torch.no_grad():
@@ -31,9 +38,13 @@ def prefixes(sequences: list[list[int]]) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize("kind", ["lstm", "nplm"])
 @pytest.mark.parametrize("max_rows", [512, 3])
-def test_equal_to_each_alone(kind: str, max_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cutoffs", [[], [2, 3]])
+def test_equal_to_each_alone(
+    kind: str, max_rows: int, cutoffs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lm.rescoring._MAX_ROWS", max_rows)
-    lm = model(kind)
+    monkeypatch.setattr("lm.contexts._N_ROWS", max_rows)
+    lm = model(kind, cutoffs)
     generator = np.random.default_rng(0)
     sequences = [UNITS.encode(text) for text in NBEST]
     sequences += [generator.integers(1, 5, size=n).tolist() for n in generator.integers(9, size=40)]

@@ -14,16 +14,16 @@ from asr.decode.align import best_alignments
 from asr.decode.beam_arrays import Limits
 from asr.decode.confidence import LEAST_MASS, posteriors, word_confidences
 from asr.decode.driver import Driver
-from asr.decode.fusion import NO_MODEL, TOKENS
+from asr.decode.fusion import NO_MODEL
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.decode.nbest import NBest
-from asr.decode.neural_fusion import neural_token_ids
 from asr.decode.scoring import Weights, make_scoring
 from asr.errors import AsrError, ConfigError
 from asr.text import Tokenizer
 from lm.backoff import Ints
 from lm.neural_model import NeuralLanguageModel
 from lm.table import NgramTable
+from lm.word_shares import WordShares
 
 __all__ = ["BeamHypothesis", "BeamOptions", "BeamSearch"]
 
@@ -155,7 +155,7 @@ class BeamSearch:
         table: An n-gram model of words or of the tokenizer's tokens.
         words: The lexicon; without it the words of a word model.
         hotwords: Phrases and what each occurrence adds to the score.
-        neural: A neural language model of the tokenizer's tokens.
+        neural: A neural language model of the tokenizer's tokens, or of words.
         lexicon_file: Where to keep the lexicon's tables for the next time.
 
     Raises:
@@ -178,11 +178,19 @@ class BeamSearch:
         self._scoring = make_scoring(
             tokenizer, table=table, words=words, hotwords=hotwords, lexicon_file=lexicon_file
         )
-        self._neural = None if neural is None else (neural, neural_token_ids(neural, tokenizer))
+        self._neural = None if neural is None else self._scoring.neural(neural, tokenizer)
         spelling = self._scoring.spelling
         starts_and_texts = zip(spelling.starts, spelling.texts, strict=True)
         self._pieces = ["\n" * starts + text for starts, text in starts_and_texts]
         self._set_options(options or BeamOptions())
+
+    def word_shares(self, model: NeuralLanguageModel) -> WordShares:
+        """What a neural model of words says of the lexicon's words, for rescoring as in the beam.
+
+        Raises:
+            LanguageModelError: It is not one of words.
+        """
+        return self._scoring.shares(model)
 
     def with_options(self, options: BeamOptions) -> "BeamSearch":
         """The same models with other weights and limits."""
@@ -192,7 +200,7 @@ class BeamSearch:
 
     def _set_options(self, options: BeamOptions) -> None:
         self.options = options
-        units = NO_MODEL if self._neural is None else TOKENS
+        units = NO_MODEL if self._neural is None else self._neural.units
         fusion = self._scoring.fusion(options.weights, units)
         self._driver = Driver(fusion, options.limits, self._neural)
 

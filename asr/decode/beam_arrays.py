@@ -102,11 +102,13 @@ def make_beam(width: int, n_tokens: int, *, neural: bool) -> Beam:
         "word_possible": "i4",
         "word_n_unknown": "i4",
         "word_state": "i4",
-        "neural_known": "i4",  # whether the row of `neural` is set
+        "neural_known": "i4",  # whether the row of `neural`, or `word_neural`, is set
         "neural_before": "i4",  # number of the neural model's state before the last token
         "neural_after": "i4",  # and after it
         "word_log_prob": "f8",
         "word_gain": "f8",  # what the complete word adds over what was expected
+        "word_neural": "f8",  # its log-probability by a neural model of words
+        "word_history": "i4",  # number of the words up to it, for such a model
     }
     lists = {
         "active": "i4",  # slots in use
@@ -141,6 +143,7 @@ def make_prefixes(n_rows: int) -> Records:
         "slot": "i4",  # where it is in the beam, -1 if it is not
         "node": "i4",  # the trie's, which the word being spelled has reached
         "state": "i4",  # of the n-gram model
+        "history": "i4",  # number of its complete words, for a neural model of words
         "hotword_state": "i4",
         "n_words": "i4",  # the one being spelled included
         "n_unknown": "i4",  # complete words outside the lexicon

@@ -21,6 +21,7 @@ from lm.language_model import load_language_model
 from lm.neural_model import NeuralLanguageModel
 from lm.rescoring import score_sequences
 from lm.table import NgramTable
+from lm.units import WordUnits
 
 __all__ = ["Decoder", "Rescorers", "build_decoder", "read_hotwords"]
 
@@ -138,8 +139,7 @@ class Decoder:
         if kenlm:
             ngram_scores = [kenlm.score(hypothesis.text.split()) for hypothesis in flat]
         if neural:
-            tokens = [neural.units.encode(hypothesis.text) for hypothesis in flat]
-            neural_scores = score_sequences(neural, tokens).log_probs.tolist()
+            neural_scores = self._neural_scores(neural, [hypothesis.text for hypothesis in flat])
         scored = [
             replace(
                 hypothesis,
@@ -155,6 +155,17 @@ class Decoder:
         ]
         rest = iter(scored)
         return [sorted((next(rest) for _ in each), key=lambda y: -y.score) for each in found]
+
+    def _neural_scores(self, neural: NeuralLanguageModel, texts: Sequence[str]) -> list[float]:
+        """Return log p_neural of texts, of words outside a model of words as in the beam."""
+        if not isinstance(neural.units, WordUnits):
+            tokens = [neural.units.encode(text) for text in texts]
+            log_probs: list[float] = score_sequences(neural, tokens).log_probs.tolist()
+            return log_probs
+        shares = self.search.word_shares(neural)
+        found = [shares.encode(text.split()) for text in texts]
+        scores = score_sequences(neural, [tokens for tokens, _ in found]).log_probs
+        return [score + share for score, (_, share) in zip(scores.tolist(), found, strict=True)]
 
 
 def build_decoder(

@@ -17,11 +17,10 @@ from asr.decode.beam_arrays import (
     make_prefixes,
 )
 from asr.decode.engine import DONE, MORE_PREFIXES, need_all, search, start
-from asr.decode.fusion import NO_MODEL, Fusion
+from asr.decode.fusion import TOKENS, Fusion
 from asr.decode.nbest import NBest, read_nbest
-from asr.decode.neural_fusion import NeuralStates
-from lm.backoff import Floats, Ints
-from lm.neural_model import NeuralLanguageModel
+from asr.decode.neural_fusion import Asking, NeuralFusion
+from lm.backoff import Floats
 
 __all__ = ["Driver"]
 
@@ -40,7 +39,7 @@ class _Workspace:
     """The arrays that one utterance at a time is decoded in."""
 
     def __init__(self, fusion: Fusion, width: int) -> None:
-        neural = fusion.neural_units != NO_MODEL
+        neural = fusion.neural_units == TOKENS
         self.beam: Beam = make_beam(width, len(fusion.tokens), neural=neural)
         self.prefixes: Records = make_prefixes(_FIRST_PREFIXES + width)
         self.candidates: Records = make_candidates(width)
@@ -60,12 +59,10 @@ class Driver:
     Args:
         fusion: What scores.
         limits: What is left out to be fast.
-        neural: A neural model and its id of each token, where `fusion` weighs one.
+        neural: A neural model, where `fusion` weighs one.
     """
 
-    def __init__(
-        self, fusion: Fusion, limits: Limits, neural: tuple[NeuralLanguageModel, Ints] | None
-    ) -> None:
+    def __init__(self, fusion: Fusion, limits: Limits, neural: NeuralFusion | None) -> None:
         self._fusion, self._limits, self._neural = fusion, limits, neural
         self._workspaces: list[_Workspace] = []
 
@@ -91,7 +88,7 @@ class Driver:
         """Several utterances at once; all wait for the neural model, which answers all."""
         assert self._neural is not None
         n_beams = min(len(utterances), _MAX_FUSED)
-        states = NeuralStates(*self._neural, n_beams, self._limits.width)
+        states = self._neural.states(self._fusion, n_beams, self._limits.width)
         waiting = iter(range(len(utterances)))
         running: dict[int, tuple[int, _Workspace]] = {}  # by the number of the beam
         found: dict[int, NBest] = {}
@@ -103,7 +100,7 @@ class Driver:
             for number in numbers:
                 index, space = running[number]
                 if space.search(self._fusion, self._limits, utterances[index]) == DONE:
-                    need_all(space.beam)
+                    need_all(self._fusion, space.prefixes, space.beam)
                     ended.append(number)
             return ended
 
@@ -114,7 +111,10 @@ class Driver:
                     states.start(number)
             shares = [list(running)[thread::n_threads] for thread in range(n_threads)]
             ended = [number for share in executor.map(go_on, shares) for number in share]
-            asking = [(number, space.beam) for number, (_, space) in running.items()]
+            asking = [
+                Asking(number, space.prefixes, space.beam, number in ended)
+                for number, (_, space) in running.items()
+            ]
             for (index, _), n in zip(running.values(), states.answer(asking), strict=True):
                 n_steps[index] += n
             for number in ended:

@@ -10,9 +10,9 @@ import numpy as np
 
 from asr.decode.beam_arrays import Beam, Limits, Records
 from asr.decode.compiled import compiled, inner
-from asr.decode.fusion import NO_MODEL, Fusion
+from asr.decode.fusion import NO_MODEL, TOKENS, Fusion, complete_word
 from asr.decode.lexicon_trie import ROOT
-from asr.decode.proposals import likely_tokens, need_neural, propose
+from asr.decode.proposals import likely_tokens, need_neural, need_words, propose
 from asr.decode.survival import nth_rank, place, select
 from lm.backoff import START, Floats
 
@@ -43,7 +43,7 @@ def start(fusion: Fusion, prefixes: Records, beam: Beam) -> None:
     empty["token"] = 0
     empty["node"] = ROOT
     empty["state"] = fusion.automaton.arc_states[START] if fusion.ngram_units else 0
-    empty["hotword_state"] = empty["n_words"] = empty["n_unknown"] = 0
+    empty["history"] = empty["hotword_state"] = empty["n_words"] = empty["n_unknown"] = 0
     empty["ngram"] = empty["neural"] = empty["hotword_score"] = empty["added"] = 0.0
     place(fusion, prefixes, beam, 0, 0.0, -math.inf, 0)
 
@@ -126,7 +126,11 @@ def _read_frame(
         if fusion.neural_units != NO_MODEL:
             if n_candidates + beam.status[0]["n_active"] >= limits.width:
                 floor = max(floor, nth_rank(beam, candidates, n_candidates, limits.width))
-            need_neural(beam, frame, n_inside, n_likely, floor - fusion.token_bound)
+            bound = floor - fusion.token_bound
+            if fusion.neural_units == TOKENS:
+                need_neural(beam, frame, n_inside, n_likely, bound)
+            else:
+                need_words(fusion, prefixes, beam, frame, n_inside, n_likely, bound)
             if beam.status[0]["n_needed"]:
                 return True
     select(fusion, prefixes, beam, candidates, limits, n_candidates)
@@ -171,13 +175,22 @@ def _carry_over(prefixes: Records, beam: Beam, frame: Floats) -> tuple[float, fl
 
 
 @compiled
-def need_all(beam: Beam) -> None:
-    """After the last frame, note all slots for which the neural model has not been asked."""
+def need_all(fusion: Fusion, prefixes: Records, beam: Beam) -> None:
+    """After the last frame, note the slots for which the neural model is to be asked to the end.
+
+    That is those for which a model of tokens has not been asked, or those whose last word may end.
+    """
     status, slots, lists = beam.status[0], beam.slots, beam.lists
     status["n_needed"] = 0
     for position in range(status["n_active"]):
         number = lists[position]["active"]
-        if not slots[number]["neural_known"]:
+        slot = slots[number]
+        if fusion.neural_units == TOKENS:
+            is_needed = not slot["neural_known"]
+        else:
+            state = int(prefixes[slot["prefix"]]["state"])
+            is_needed = complete_word(fusion, int(slot["node"]), state).possible
+        if is_needed:
             lists[status["n_needed"]]["needed"] = number
             status["n_needed"] += 1
 

@@ -3,9 +3,9 @@
     added(y) = alpha * log p_ngram(y) + gamma * log p_neural(y) + beta * |y|
                + unknown_score * unknown words + hotword bonuses + expected(y)
 
-expected(y) foresees the word that is being spelled: alpha times the log-probability of the
-likeliest word by the unigrams, and the part of a hotword's bonus that its beginning has earned.
-It is part of no final score.
+expected(y) foresees the word that is being spelled: the log-probability of the likeliest word by
+the unigrams, weighed as all models of words together, and the part of a hotword's bonus that its
+beginning has earned.  It is part of no final score.
 """
 
 from collections.abc import Sequence
@@ -56,11 +56,12 @@ class Fusion(NamedTuple):
         alpha: weight of the n-gram model
         beta: score of a word
         gamma: weight of the neural model
+        ahead: weight of the log-probability of the word that is being spelled
         unknown_score: score of a word outside the lexicon
         unknown_expected: what such a word is expected to add; -inf where there is none
         closed: whether there are no such words
         ngram_units: NO_MODEL, WORDS or TOKENS
-        neural_units: NO_MODEL or TOKENS
+        neural_units: NO_MODEL, WORDS or TOKENS
         simple: whether there are no models of tokens and no hotwords
         token_bound: the most that those add with one token
         start_bound: the most that the lexicon and the word model add with a token that begins a
@@ -74,6 +75,7 @@ class Fusion(NamedTuple):
     alpha: float
     beta: float
     gamma: float
+    ahead: float
     unknown_score: float
     unknown_expected: float
     closed: bool
@@ -85,28 +87,39 @@ class Fusion(NamedTuple):
 
 
 class Word(NamedTuple):
-    """The word that a prefix ends with: whether it may end, and what it adds."""
+    """The word that a prefix ends with: whether it may end, and what it adds.
+
+    Args:
+        possible: whether it may end here
+        n_unknown: whether it is outside the lexicon
+        log_prob: by an n-gram model of words
+        state: of that model, after it
+        neural: log-probability by a neural model of words
+        history: number of the words up to it, for the neural model
+    """
 
     possible: bool
     n_unknown: int
     log_prob: float
     state: int
+    neural: float
+    history: int
 
 
 @inner
 def complete_word(fusion: Fusion, node: int, state: int) -> Word:
-    """Complete the word that is being spelled, with the n-gram model's score of words."""
+    """Complete the word that is being spelled, with the n-gram model's score of words alone."""
     if node == ROOT:
-        return Word(True, 0, 0.0, state)
+        return Word(True, 0, 0.0, state, 0.0, 0)
     word_id, n_unknown = 0, 1
     if node >= 0 and ends_word(fusion.trie, node):
         word_id, n_unknown = int(fusion.trie.word_ids[fusion.trie.nodes[node]["word_start"]]), 0
     if n_unknown and fusion.closed:
-        return Word(False, 0, 0.0, state)
+        return Word(False, 0, 0.0, state, 0.0, 0)
     log_prob = 0.0
     if fusion.ngram_units == WORDS:
         log_prob, state = lookup(fusion.automaton, state, word_id)
-    return Word(True, n_unknown, log_prob, state)
+    return Word(True, n_unknown, log_prob, state, 0.0, 0)
 
 
 @inner
@@ -116,7 +129,7 @@ def expected_word(fusion: Fusion, node: int) -> float:
         return 0.0
     if node < 0:
         return fusion.unknown_expected
-    look_ahead = fusion.alpha * fusion.trie.nodes[node]["look_ahead"]
+    look_ahead = fusion.ahead * fusion.trie.nodes[node]["look_ahead"]
     return float(max(fusion.unknown_expected, look_ahead))
 
 
@@ -128,7 +141,7 @@ def token_gain(fusion: Fusion, prefix: np.void, token: int, neural: float) -> fl
         fusion: what scores
         prefix: the prefix before it
         token: the token, not the blank
-        neural: the neural model's log-probability of the token
+        neural: log-probability of the token by a neural model of tokens
     """
     added = fusion.gamma * neural
     if fusion.ngram_units == TOKENS:
@@ -160,13 +173,16 @@ def extend(
         token: the token, not the blank
         node: where it leads in the lexicon
         word: the prefix's last word complete, if the token starts a word
-        neural: the neural model's log-probability of the token
+        neural: log-probability of the token by a neural model of tokens
     """
-    state, ngram = int(prefix["state"]), prefix["ngram"]
+    state, ngram, history = int(prefix["state"]), prefix["ngram"], int(prefix["history"])
     n_unknown, hotword_score = prefix["n_unknown"], prefix["hotword_score"]
     if fusion.tokens[token]["starts"]:
         state = word.state
         ngram += word.log_prob
+        neural += word.neural
+        if prefix["node"] != ROOT:
+            history = word.history
         n_unknown += word.n_unknown
         hotword_score += fusion.hotwords.states[prefix["hotword_state"]]["complete"]
     if fusion.ngram_units == TOKENS:
@@ -175,6 +191,7 @@ def extend(
     hotword_state = fusion.hotwords.following[prefix["hotword_state"], token]
     longer["node"] = node
     longer["state"] = state
+    longer["history"] = history
     longer["hotword_state"] = hotword_state
     longer["n_words"] = prefix["n_words"] + begins_word(fusion, int(prefix["node"]), token)
     longer["n_unknown"] = n_unknown
@@ -213,7 +230,8 @@ def finish(fusion: Fusion, prefix: np.void, neural: float) -> bool:
     Args:
         fusion: what scores
         prefix: the prefix
-        neural: the neural model's log-probability of the end
+        neural: the neural model's log-probability of the end, and of the last word if it is a
+            model of words
 
     Returns:
         Whether it may end.
@@ -232,7 +250,7 @@ def finish(fusion: Fusion, prefix: np.void, neural: float) -> bool:
 
 
 def make_tokens(
-    spelling: Spelling, trie: Trie, ids: Sequence[int], alpha: float, beta: float, unknown: float
+    spelling: Spelling, trie: Trie, ids: Sequence[int], ahead: float, beta: float, unknown: float
 ) -> Records:
     """The table of tokens.
 
@@ -240,7 +258,7 @@ def make_tokens(
         spelling: how tokens spell words
         trie: the lexicon
         ids: the n-gram model's id of each token, if it is a model of tokens
-        alpha: weight of the word model
+        ahead: weight of a word's log-probability
         beta: score of a word
         unknown: what a word outside the lexicon is expected to add; -inf where there is none
 
@@ -258,6 +276,6 @@ def make_tokens(
     tokens["gain"] = np.where(tokens["has_text"], beta + unknown, 0.0)
     arcs = trie.arcs[: trie.nodes[1]["arc_start"]]
     tokens["node"][arcs["token"]] = arcs["node"]
-    tokens["gain"][arcs["token"]] = np.maximum(alpha * arcs["look_ahead"], unknown) + beta
+    tokens["gain"][arcs["token"]] = np.maximum(ahead * arcs["look_ahead"], unknown) + beta
     tokens.setflags(write=False)
     return tokens

@@ -7,7 +7,7 @@ import numpy as np
 from asr.decode.beam_arrays import Beam, Doubles, Records
 from asr.decode.compiled import compiled
 from asr.decode.engine import settle
-from asr.decode.fusion import NO_MODEL, Fusion, finish, word_bonus
+from asr.decode.fusion import TOKENS, Fusion, finish, word_bonus
 from asr.decode.lexicon_trie import ROOT
 from lm.backoff import Ints
 
@@ -74,7 +74,9 @@ def _end(fusion: Fusion, prefixes: Records, beam: Beam, table: Doubles, rows: In
     for position in range(status["n_active"]):
         number = lists[position]["active"]
         slot = slots[number]
-        neural = beam.neural[number, 0] if fusion.neural_units != NO_MODEL else 0.0
+        neural = slot["word_neural"]
+        if fusion.neural_units == TOKENS:
+            neural = beam.neural[number, 0]
         prefix = prefixes[slot["prefix"]]
         if prefix["slot"] == number and finish(fusion, prefix, neural):
             acoustic = slot["total"] + status["offset"]

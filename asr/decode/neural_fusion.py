@@ -1,11 +1,13 @@
 """A neural language model inside the beam search: asked in batches, of new prefixes only."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from asr.decode.beam_arrays import Beam
+from asr.decode.beam_arrays import Beam, Records
+from asr.decode.fusion import TOKENS, Fusion
 from asr.errors import LanguageModelError
 from asr.nn.cells import State
 from asr.text import Tokenizer
@@ -13,9 +15,72 @@ from lm.backoff import Ints
 from lm.corpus import SPACE
 from lm.neural import END, select_state
 from lm.neural_model import NeuralLanguageModel
-from lm.units import WordUnits
 
-__all__ = ["NeuralStates", "neural_token_ids"]
+__all__ = ["Asking", "NeuralFusion", "NeuralStates", "NeuralTokens", "neural_token_ids"]
+
+
+class Asking(NamedTuple):
+    """A beam that may want to know what a neural model says.
+
+    Args:
+        number: of the beam
+        prefixes: all prefixes of its utterance
+        beam: its arrays, as the search left them
+        ended: whether it has read all frames
+    """
+
+    number: int
+    prefixes: Records
+    beam: Beam
+    ended: bool
+
+
+class NeuralStates(Protocol):
+    """The states of a neural model for the prefixes of several beams."""
+
+    def start(self, number: int) -> None:
+        """Begin an utterance in a beam."""
+
+    def answer(self, asking: Sequence[Asking]) -> list[int]:
+        """Fill in what beams need to know.
+
+        Returns:
+            How many tokens the model has read for each.
+        """
+
+
+class NeuralFusion(Protocol):
+    """A neural model that can be part of a beam search.
+
+    Attributes:
+        units: TOKENS or WORDS.
+    """
+
+    units: int
+
+    def states(self, fusion: Fusion, n_beams: int, width: int) -> NeuralStates:
+        """Return room for the states of so many beams of so many prefixes."""
+
+
+class NeuralTokens:
+    """A neural model of the tokenizer's tokens.
+
+    Args:
+        model: In eval mode.
+        tokenizer: That of the acoustic model.
+
+    Raises:
+        LanguageModelError: The model is not one of the tokenizer's tokens.
+    """
+
+    units = TOKENS
+
+    def __init__(self, model: NeuralLanguageModel, tokenizer: Tokenizer) -> None:
+        self._model, self._token_ids = model, neural_token_ids(model, tokenizer)
+
+    def states(self, fusion: Fusion, n_beams: int, width: int) -> NeuralStates:
+        """Return room for the states of beams."""
+        return _TokenStates(self._model, self._token_ids, n_beams, width)
 
 
 def neural_token_ids(model: NeuralLanguageModel, tokenizer: Tokenizer) -> Ints:
@@ -24,11 +89,6 @@ def neural_token_ids(model: NeuralLanguageModel, tokenizer: Tokenizer) -> Ints:
     Raises:
         LanguageModelError: The model is not one of the tokenizer's tokens.
     """
-    if isinstance(model.units, WordUnits):
-        raise LanguageModelError(
-            "the neural language model is one of words, which a beam of tokens cannot ask; "
-            "train one of the tokenizer's tokens (--units tokenizer), or rescore the n-best with it"
-        )
     ids = {symbol: index for index, symbol in enumerate(model.symbols)}
     symbols = [SPACE if symbol == " " else symbol for symbol in tokenizer.symbols[1:]]
     missing = [symbol for symbol in symbols if symbol not in ids]
@@ -41,7 +101,7 @@ def neural_token_ids(model: NeuralLanguageModel, tokenizer: Tokenizer) -> Ints:
     return np.array([END, *(ids[symbol] for symbol in symbols)], np.int32)
 
 
-class NeuralStates:
+class _TokenStates:
     """The model's states for the prefixes of several beams, in one pool.
 
     A beam of W prefixes needs W states at most, each before a prefix's last token if the prefix
@@ -63,25 +123,19 @@ class NeuralStates:
             part.repeat_interleave(n_beams * self._n_rows, dim=1) for part in model.start(1)
         )
 
-    def start(self, index: int) -> None:
+    def start(self, number: int) -> None:
         """Begin an utterance in a beam: state 0 is the one before the first token."""
         for part, fresh in zip(self._pool, self._model.start(1), strict=True):
-            part[:, index * self._n_rows] = fresh[:, 0]
+            part[:, number * self._n_rows] = fresh[:, 0]
 
-    def answer(self, asking: Sequence[tuple[int, Beam]]) -> list[int]:
-        """Fill in the neural model's log-probabilities for the slots that beams need.
-
-        Args:
-            asking: Numbers of beams and their arrays, as the search left them.
-
-        Returns:
-            How many tokens the model has read for each.
-        """
-        needed = [beam.lists["needed"][: beam.status["n_needed"][0]].copy() for _, beam in asking]
+    def answer(self, asking: Sequence[Asking]) -> list[int]:
+        """Fill in the neural model's log-probabilities for the slots that beams need."""
+        beams = [each.beam for each in asking]
+        needed = [beam.lists["needed"][: beam.status["n_needed"][0]].copy() for beam in beams]
         if not any(map(len, needed)):
             return [0] * len(asking)
         before, after, tokens = [], [], []
-        for (index, beam), numbers in zip(asking, needed, strict=True):
+        for (index, _, beam, _), numbers in zip(asking, needed, strict=True):
             rows = self._free_rows(beam, len(numbers))
             before.append(beam.slots["neural_before"][numbers] + index * self._n_rows)
             after.append(rows + index * self._n_rows)
@@ -90,7 +144,7 @@ class NeuralStates:
             beam.slots["neural_known"][numbers] = 1
         log_probs = self._step(before, after, tokens)
         ends = np.cumsum([len(numbers) for numbers in needed])[:-1]
-        for (_, beam), numbers, part in zip(asking, needed, np.split(log_probs, ends), strict=True):
+        for beam, numbers, part in zip(beams, needed, np.split(log_probs, ends), strict=True):
             beam.neural[numbers] = part
         return [len(numbers) for numbers in needed]
 

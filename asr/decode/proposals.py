@@ -9,13 +9,13 @@ import numpy as np
 
 from asr.decode.beam_arrays import Beam, Limits, Records
 from asr.decode.compiled import inner
-from asr.decode.fusion import NO_MODEL, UNKNOWN_NODE, Fusion, complete_word, token_gain
+from asr.decode.fusion import TOKENS, UNKNOWN_NODE, WORDS, Fusion, complete_word, token_gain
 from asr.decode.lexicon_trie import ROOT
 from asr.decode.selection import nth_largest, sort_descending
 from asr.decode.survival import thin_out
 from lm.backoff import Floats
 
-__all__ = ["likely_tokens", "need_neural", "propose"]
+__all__ = ["likely_tokens", "need_neural", "need_words", "propose"]
 
 # How a prefix is continued: inside a word by the lexicon or by any token, or with a new word.
 _LEXICON, _INSIDE, _STARTS = 0, 1, 2
@@ -76,7 +76,7 @@ def propose(
     for position in range(status["n_active"]):
         number = lists[position]["active"]
         slot = slots[number]
-        if fusion.neural_units != NO_MODEL and not slot["neural_known"]:
+        if fusion.neural_units == TOKENS and not slot["neural_known"]:
             continue
         head = slot["total"] + slot["added"]
         for kind in (_LEXICON, _INSIDE, _STARTS):
@@ -88,6 +88,8 @@ def propose(
                 bound += fusion.start_bound if slot["node"] == ROOT else slot["unknown_gain"]
             else:
                 first, end = n_inside, n_likely
+                if fusion.neural_units == WORDS and not slot["neural_known"]:
+                    break
                 bound += slot["start_bound"]
             for index in range(first, end):
                 if kind == _LEXICON:
@@ -145,7 +147,7 @@ def _token_gain(fusion: Fusion, prefixes: Records, beam: Beam, number: int, toke
     """What models of tokens and hotwords add to the prefix in a slot, asked once."""
     gain = beam.gains[number, token]
     if gain != gain:
-        neural = beam.neural[number, token] if fusion.neural_units != NO_MODEL else 0.0
+        neural = beam.neural[number, token] if fusion.neural_units == TOKENS else 0.0
         prefix = prefixes[beam.slots[number]["prefix"]]
         gain = token_gain(fusion, prefix, token, neural)
         beam.gains[number, token] = gain
@@ -167,6 +169,33 @@ def need_neural(beam: Beam, frame: Floats, n_inside: int, n_likely: int, floor: 
                     bound = slot["inside_bound"] if index < n_inside else slot["start_bound"]
                     best = max(best, bound + frame[token])
             if slot["total"] + slot["added"] + best > floor:
+                lists[status["n_needed"]]["needed"] = number
+                status["n_needed"] += 1
+
+
+@inner
+def need_words(
+    fusion: Fusion,
+    prefixes: Records,
+    beam: Beam,
+    frame: Floats,
+    n_inside: int,
+    n_likely: int,
+    floor: float,
+) -> None:
+    """Note the slots whose last word could end here, had a neural model of words been asked."""
+    status, slots, lists, likely = beam.status[0], beam.slots, beam.lists, beam.likely
+    best = -np.inf
+    for index in range(n_inside, n_likely):
+        best = max(best, frame[likely[index]])
+    for position in range(status["n_active"]):
+        number = lists[position]["active"]
+        slot = slots[number]
+        head = slot["total"] + slot["added"] + best
+        if not slot["neural_known"] and head + slot["start_bound"] > floor:
+            if not slot["word_known"]:
+                _complete(fusion, prefixes, slot)
+            if head + slot["start_bound"] > floor:
                 lists[status["n_needed"]]["needed"] = number
                 status["n_needed"] += 1
 

@@ -12,13 +12,18 @@ import numpy as np
 from asr.decode.fusion import NO_MODEL, TOKENS, WORDS, Fusion, make_tokens
 from asr.decode.hotwords import Hotwords, compile_hotwords
 from asr.decode.lexicon_trie import Trie, load_trie, save_trie, trie_of_words
+from asr.decode.neural_fusion import NeuralFusion, NeuralTokens
 from asr.decode.spelling import Spelling, spelling_of
+from asr.decode.word_fusion import NeuralWords
 from asr.errors import LanguageModelError
 from asr.text import Tokenizer
 from lm.automaton import Automaton
 from lm.backoff import UNKNOWN, Floats, Ints
 from lm.corpus import SPACE
+from lm.neural_model import NeuralLanguageModel
 from lm.table import NgramTable
+from lm.units import WordUnits
+from lm.word_shares import WordShares
 
 __all__ = ["Scoring", "Weights", "make_scoring", "ngram_units"]
 
@@ -54,6 +59,8 @@ class Scoring:
         token_ids: The n-gram model's id of each token.
         unknown_log_prob: Unigram log-probability of words that the n-gram model does not know.
         hotwords: The hotwords.
+        words: The lexicon; None where there is none.
+        log_probs: (E,) unigram log-probabilities of its words; None without a model of words.
     """
 
     spelling: Spelling
@@ -63,18 +70,34 @@ class Scoring:
     token_ids: tuple[int, ...]
     unknown_log_prob: float
     hotwords: Hotwords
+    words: Sequence[str] | None
+    log_probs: Floats | None
+
+    def shares(self, model: NeuralLanguageModel) -> WordShares:
+        """What a neural model of words says of the lexicon's words."""
+        return WordShares(model, self.words, self.log_probs, self.unknown_log_prob)
+
+    def neural(self, model: NeuralLanguageModel, tokenizer: Tokenizer) -> NeuralFusion:
+        """Make a neural model ready for the beam.
+
+        Raises:
+            LanguageModelError: Its units do not fit the tokenizer.
+        """
+        if isinstance(model.units, WordUnits):
+            return NeuralWords(model, self.shares(model), tokenizer, self.spelling)
+        return NeuralTokens(model, tokenizer)
 
     def fusion(self, weights: Weights, neural_units: int = NO_MODEL) -> Fusion:
         """Weigh the parts."""
         has_words = len(self.trie.word_ids) > 0
         unknown_score = weights.unknown_score if has_words else 0.0
+        ahead = weights.alpha if self.units == WORDS else 0.0
+        if self.units == WORDS and neural_units == WORDS:
+            ahead += weights.gamma
         unknown = -np.inf
         if unknown_score is not None:
-            unknown = unknown_score
-            if self.units == WORDS:
-                unknown += weights.alpha * self.unknown_log_prob
-        alpha = weights.alpha if self.units == WORDS else 0.0
-        tokens = make_tokens(self.spelling, self.trie, self.token_ids, alpha, weights.beta, unknown)
+            unknown = unknown_score + ahead * self.unknown_log_prob
+        tokens = make_tokens(self.spelling, self.trie, self.token_ids, ahead, weights.beta, unknown)
         n_hotword_states = len(self.hotwords.states)
         return Fusion(
             trie=self.trie,
@@ -84,12 +107,13 @@ class Scoring:
             alpha=float(weights.alpha),
             beta=float(weights.beta),
             gamma=float(weights.gamma),
+            ahead=float(ahead),
             unknown_score=float(unknown_score or 0.0),
             unknown_expected=float(unknown),
             closed=unknown_score is None,
             ngram_units=self.units,
             neural_units=neural_units,
-            simple=self.units != TOKENS and neural_units == NO_MODEL and n_hotword_states <= 2,
+            simple=self.units != TOKENS and neural_units != TOKENS and n_hotword_states <= 2,
             token_bound=_largest_gain(self.hotwords, self.spelling),
             start_bound=float(tokens["gain"][1:].max(initial=-np.inf)),
         )
@@ -136,11 +160,13 @@ def make_scoring(
     return Scoring(
         spelling=spelling,
         trie=_lexicon(list(words or ()), word_ids, log_probs, spelling, lexicon_file),
-        automaton=_no_automaton() if table is None else table.automaton,
+        automaton=_no_automaton() if table is None else _decoded(table),
         units=units,
         token_ids=tuple(token_ids),
         unknown_log_prob=0.0 if table is None else float(_unigrams(table)[UNKNOWN]),
         hotwords=compile_hotwords(hotwords or {}, tokenizer, spelling),
+        words=words,
+        log_probs=log_probs if units == WORDS else None,
     )
 
 
@@ -203,6 +229,18 @@ def _lexicon(
         except LanguageModelError as error:
             _logger.info("the lexicon's tables are not kept: %s", error)
     return trie
+
+
+def _decoded(table: NgramTable) -> Automaton:
+    """A table's arrays, not quantised: one compiled search serves all tables."""
+    if table.bits == 32:
+        return table.automaton
+    automaton = table.automaton._replace(
+        arc_log_probs=table.arc_log_probs(), codebook=np.zeros(0, np.float32)
+    )
+    for array in automaton:
+        array.setflags(write=False)
+    return automaton
 
 
 def _unigrams(table: NgramTable) -> Floats:

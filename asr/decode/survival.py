@@ -4,7 +4,7 @@ import numpy as np
 
 from asr.decode.beam_arrays import Beam, Limits, Records
 from asr.decode.compiled import inner
-from asr.decode.fusion import NO_MODEL, Fusion, Word, expected_word, extend
+from asr.decode.fusion import TOKENS, WORDS, Fusion, Word, expected_word, extend
 from asr.decode.lexicon_trie import ROOT
 from asr.decode.selection import nth_largest
 
@@ -94,7 +94,7 @@ def _longer_prefix(fusion: Fusion, prefixes: Records, beam: Beam, candidate: np.
     longer["child"] = -1
     longer["sibling"] = prefix["child"]
     prefix["child"] = row
-    neural = beam.neural[number, token] if fusion.neural_units != NO_MODEL else 0.0
+    neural = beam.neural[number, token] if fusion.neural_units == TOKENS else 0.0
     node, word = int(candidate["node"]), _known_word(slot)
     extend(fusion, prefix, longer, int(token), node, word, neural)
     return int(row)
@@ -107,6 +107,8 @@ def _known_word(slot: np.void) -> Word:
         int(slot["word_n_unknown"]),
         slot["word_log_prob"],
         int(slot["word_state"]),
+        slot["word_neural"],
+        int(slot["word_history"]),
     )
 
 
@@ -152,10 +154,12 @@ def _look_ahead(fusion: Fusion, beam: Beam, number: int, state: int) -> None:
     slot["expected"] = expected
     slot["n_options"] = 0
     slot["word_known"] = False
+    slot["word_neural"] = 0.0
     slot["unknown_gain"] = fusion.unknown_expected - expected
     if node == ROOT:
         slot["inside_bound"] = slot["start_bound"] = fusion.start_bound
         slot["word_known"] = slot["word_possible"] = True
+        slot["neural_known"] = fusion.neural_units == WORDS
         slot["word_n_unknown"] = 0
         slot["word_state"] = state
         slot["word_log_prob"] = slot["word_gain"] = 0.0
@@ -169,7 +173,7 @@ def _look_ahead(fusion: Fusion, beam: Beam, number: int, state: int) -> None:
             slot["start_bound"] = -np.inf
         for index in range(this["arc_start"], following["arc_start"]):
             option = options[number, slot["n_options"]]
-            score = max(fusion.unknown_expected, fusion.alpha * arcs[index]["look_ahead"])
+            score = max(fusion.unknown_expected, fusion.ahead * arcs[index]["look_ahead"])
             option["gain"] = score - expected
             option["token"] = arcs[index]["token"]
             option["node"] = arcs[index]["node"]
