@@ -6,15 +6,19 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from asr.cli import run_program
+from asr.errors import ConfigError
 from asr.readme_table import write_table
 from asr.toml_config import load_toml
 from asr.training_display import TrainingDisplay
+from asr.training_log import read_metrics
 from asr.translator import TranslatorConfig
 from asr.translator_train import Pair, train
 
@@ -26,7 +30,11 @@ __all__ = [
     "machine_facts",
     "run_score",
     "run_translator_training",
+    "timed",
+    "training_facts",
 ]
+
+_SECONDS_FILE = "seconds"
 
 
 def machine_facts() -> dict[str, Any]:
@@ -125,6 +133,9 @@ class TranslatorProgram(NamedTuple):
 def run_translator_training(program: TranslatorProgram, argv: Sequence[str] | None = None) -> int:
     """Run `train.py CONFIG.toml DATA EXP`; the model is EXP/best.
 
+    EXP/seconds receives the time and the CPU time that the training took, with those of the runs
+    that it goes on from.
+
     Returns:
         The exit code; see `asr.cli.run_program`.
     """
@@ -143,9 +154,9 @@ def _train(program: TranslatorProgram, arguments: argparse.Namespace) -> int:
         return f"loss {values['loss']:.3f}  {values['per_second']:.0f} {program.unit}s/s"
 
     config = load_toml(TranslatorConfig, arguments.config, arguments.overrides)
-    pairs, dev, symbols = program.read(arguments.data)
     try:
-        with TrainingDisplay(describe) as display:
+        with timed(arguments.exp), TrainingDisplay(describe) as display:
+            pairs, dev, symbols = program.read(arguments.data)
             result = train(config, pairs, dev, arguments.exp, symbols=symbols, reporter=display)
     except KeyboardInterrupt:
         print(f"train: interrupted; the same command goes on in {arguments.exp}", file=sys.stderr)
@@ -155,3 +166,53 @@ def _train(program: TranslatorProgram, arguments: argparse.Namespace) -> int:
         f"update {result.best_step}; ended after {result.step} updates ({result.reason})"
     )
     return 0
+
+
+@contextmanager
+def timed(exp: Path) -> Iterator[None]:
+    """Add the time and the CPU time of a training to those that EXP/seconds has.
+
+    Args:
+        exp: its experiment folder; nothing is written where it does not exist in the end.
+    """
+    started, cpu_started = time.monotonic(), time.process_time()
+    try:
+        yield
+    finally:
+        wall, cpu = time.monotonic() - started, time.process_time() - cpu_started
+        path = exp / _SECONDS_FILE
+        if path.exists():
+            before = path.read_text(encoding="utf-8").split()
+            wall, cpu = wall + int(before[0]), cpu + int(before[1])
+        if exp.is_dir():
+            path.write_text(f"{wall:.0f} {cpu:.0f}\n", encoding="utf-8")
+
+
+def training_facts(exp: Path) -> dict[str, Any]:
+    """How long a model was trained within `timed`, and what for, for score.json.
+
+    Args:
+        exp: its experiment folder.
+
+    Returns:
+        epochs, perplexity (the lowest on dev, a symbol), training_seconds, training_cpu_seconds.
+
+    Raises:
+        ConfigError: the folder holds no training that has ended.
+    """
+    try:
+        lines = read_metrics(exp / "metrics.jsonl")
+        wall, cpu = (exp / _SECONDS_FILE).read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: cannot be read ({error.strerror}); train the model first"
+        ) from None
+    dev = [line for line in lines if line["kind"] == "dev"]
+    if not dev:
+        raise ConfigError(f"{exp}: no evaluation yet; let the training end first")
+    return {
+        "epochs": dev[-1]["epoch"],
+        "perplexity": min(line["perplexity"] for line in dev),
+        "training_seconds": int(wall),
+        "training_cpu_seconds": int(cpu),
+    }

@@ -16,7 +16,7 @@ from asr.checkpoint import read_json, read_tensors, write_json, write_tensors
 from asr.config import TrainingConfig
 from asr.errors import CheckpointError, TextError
 from asr.nn.seq2seq import EncoderDecoder
-from asr.search import beam_search, greedy
+from asr.search import Sampling, beam_search, greedy, sample
 from asr.toml_config import Section, dump_toml, load_toml
 
 __all__ = [
@@ -40,6 +40,7 @@ class NetworkConfig(Section):
     cell: Literal["lstm", "gru", "rnn"] = "lstm"
     attention: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    tie_embeddings: bool = Field(default=False, description="output layer: the target's vectors")
 
 
 class TranslatorTrainingConfig(TrainingConfig):
@@ -118,6 +119,7 @@ class Translator(nn.Module):
             cell=model.cell,
             attention=model.attention,
             dropout=model.dropout,
+            tie_embeddings=model.tie_embeddings,
         )
 
     @property
@@ -149,16 +151,17 @@ class Translator(nn.Module):
         *,
         width: int = 5,
         length_exponent: float = 0.0,
+        max_length: int | None = None,
         batch_size: int = 128,
     ) -> list[list[Translation]]:
         """Find the likeliest targets of sources.
-
-        A target has twice as many symbols as its source and ten more at most.
 
         Args:
             sources: each a sequence of symbols.
             width: of the beam; 1 takes the likeliest symbol at each step.
             length_exponent: see `asr.search.beam_search`.
+            max_length: symbols of a target at most; None for twice as many as its source has and
+                ten more.
             batch_size: sources at a time.
 
         Returns:
@@ -171,7 +174,7 @@ class Translator(nn.Module):
         found: list[list[Translation]] = [[] for _ in sources]
         for group in _groups_of_similar_length(tokens, batch_size):
             state = self._start([tokens[index] for index in group])
-            limits = [2 * len(tokens[index]) + 10 for index in group]
+            limits = [max_length or 2 * len(tokens[index]) + 10 for index in group]
             if width == 1:
                 results = [[one] for one in greedy(self.network, state, limits)]
             else:
@@ -184,6 +187,30 @@ class Translator(nn.Module):
                     for one in generated
                 ]
         return found
+
+    def sample(
+        self,
+        sources: Sequence[Sequence[str]],
+        *,
+        sampling: Sampling,
+        generator: torch.Generator,
+        max_length: int,
+    ) -> list[Translation]:
+        """Draw a target for each source; see `asr.search.sample`.
+
+        Args:
+            sources: each a sequence of symbols.
+            sampling: how probabilities are sharpened.
+            generator: the source of chance, on the CPU.
+            max_length: symbols of a target at most.
+
+        Raises:
+            TextError: see `encode_source`.
+        """
+        state = self._start([self.encode_source(source) for source in sources])
+        limits = [max_length] * len(sources)
+        drawn = sample(self.network, state, limits, generator=generator, sampling=sampling)
+        return [Translation(self._symbols(one.tokens), one.log_prob, one.score) for one in drawn]
 
     @torch.inference_mode()
     def align(self, source: Sequence[str], target: Sequence[str]) -> Tensor:

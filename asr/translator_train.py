@@ -14,15 +14,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.errors import ConfigError, TrainingError
 from asr.fit import FitResult, FitSettings, fit
-from asr.nn.masking import sequence_mask
-from asr.nn.seq2seq import EncoderDecoder
+from asr.nn.seq2seq import EncoderDecoder, sequence_loss, teacher_forced
 from asr.search import END
 from asr.toml_config import dump_toml, load_toml
 from asr.training_log import Reporter
 from asr.translator import END_SYMBOL, Translator, TranslatorConfig
 from asr.world import World, start_world
 
-__all__ = ["Pair", "PairBatch", "PairBatches", "PairTraining", "symbols_of", "train"]
+__all__ = ["Pair", "PairBatch", "PairBatches", "PairTraining", "measure", "symbols_of", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +122,8 @@ class PairBatches:
         n_pool = _BATCHES_PER_POOL * self.batch_size
         batches = []
         for first in range(0, len(order), n_pool):
-            pool = sorted(order[first : first + n_pool], key=self._lengths.__getitem__)
+            # By the target first: a step of the decoder costs more than one of the encoder.
+            pool = sorted(order[first : first + n_pool], key=lambda i: self._lengths[i][::-1])
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         mixed = generator.permutation(len(batches))[self.rank :: self.size]
         for number in range(start, len(self)):
@@ -141,14 +141,9 @@ class PairBatches:
 class PairTraining(nn.Module):
     """A network with its training loss, called as `module(batch)`.
 
-        loss = sum over pairs and i of  (1 - s) (-log P(y_i)) + s mean over w of (-log P(w))
-
     Args:
         network: what is trained.
-        label_smoothing: s, 0 to 1.
-
-    Reference: Szegedy et al., "Rethinking the inception architecture for computer vision", CVPR
-    2016, section 7.
+        label_smoothing: see `asr.nn.seq2seq.sequence_loss`.
     """
 
     def __init__(self, network: EncoderDecoder, label_smoothing: float = 0.0) -> None:
@@ -158,16 +153,11 @@ class PairTraining(nn.Module):
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Return the loss summed over the target tokens, in nats, ()."""
-        targets = batch.targets  # (B, U)
-        inputs = torch.cat([torch.full_like(targets[:, :1], END), targets[:, :-1]], dim=1)
-        log_probs = self.network(batch.sources, batch.source_lengths, inputs)  # (B, U, V)
-        losses = -log_probs.gather(-1, targets[..., None])[..., 0]
-        if self.training and self.label_smoothing:
-            uniform = -log_probs.mean(-1)
-            losses = (1 - self.label_smoothing) * losses + self.label_smoothing * uniform
-        mask = sequence_mask(batch.target_lengths.to(targets.device), targets.shape[1])
-        total: Tensor = losses.masked_fill(~mask, 0).sum()
-        return total
+        inputs = teacher_forced(batch.targets)
+        lengths = batch.source_lengths, batch.target_lengths
+        log_probs = self.network(batch.sources, lengths[0], inputs, lengths[1])  # (N, V)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return sequence_loss(log_probs, batch.targets, lengths[1], smoothing)
 
 
 class _PairTask:
@@ -179,11 +169,7 @@ class _PairTask:
         self.translator = translator
         settings = translator.config.training
         self._module = PairTraining(translator.network, settings.label_smoothing)
-        ordered = sorted(dev, key=lambda pair: (len(pair[0]), len(pair[1])))
-        self._dev = [
-            PairBatch.of(ordered[first : first + batch_size], "dev")
-            for first in range(0, len(ordered), batch_size)
-        ]
+        self._dev = _held_out(dev, batch_size)
 
     @property
     def module(self) -> nn.Module:
@@ -199,6 +185,28 @@ class _PairTask:
 
     def save(self, folder: Path, metrics: Mapping[str, Any]) -> None:
         self.translator.save(folder, metrics)
+
+
+def _held_out(pairs: Sequence[tuple[list[int], list[int]]], batch_size: int) -> list[PairBatch]:
+    ordered = sorted(pairs, key=lambda pair: (len(pair[0]), len(pair[1])))
+    return [
+        PairBatch.of(ordered[first : first + batch_size], "dev")
+        for first in range(0, len(ordered), batch_size)
+    ]
+
+
+@torch.inference_mode()
+def measure(translator: Translator, pairs: Sequence[Pair]) -> tuple[float, int]:
+    """Return the loss of pairs, -log P(targets, ends | sources) in nats, and of how many symbols.
+
+    Raises:
+        TextError: a source is empty, or a symbol is not known.
+    """
+    batch_size = translator.config.training.batch_size
+    batches = _held_out(_encode(translator, pairs), batch_size)
+    module = PairTraining(translator.network).eval()
+    losses = [float(module(batch.to(translator.device))) for batch in batches]
+    return sum(losses), sum(int(batch.weight) for batch in batches)
 
 
 def symbols_of(sequences: Iterable[Sequence[str]]) -> tuple[str, ...]:

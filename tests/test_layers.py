@@ -35,7 +35,7 @@ LAYERS = (
         "asr.transcripts",
         "asr.world",
     ),
-    ("asr.fit", "asr.search", "asr.translator", "asr.translator_train"),
+    ("asr.fit", "asr.pieces", "asr.search", "asr.translator", "asr.translator_train"),
     ("lm",),
     ("asr.augment", "asr.features", "asr.filterbank", "asr.frequency_warp"),
     ("asr.data", "asr.decode", "asr.models"),
@@ -53,7 +53,14 @@ LAYERS = (
         "asr.transcribe",
         "asr.tune",
     ),
-    ("asr.__main__", "asr.cli", "asr.commands", "asr.recipe_programs", "lm.__main__"),
+    (
+        "asr.__main__",
+        "asr.cli",
+        "asr.commands",
+        "asr.pair_programs",
+        "asr.recipe_programs",
+        "lm.__main__",
+    ),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 

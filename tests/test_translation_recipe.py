@@ -91,6 +91,7 @@ def decoded(tmp_path: Path) -> Path:
         log.append({"kind": "dev", "epoch": 3.0, "perplexity": 8.0})
         path = tmp_path / name / "metrics.jsonl"
         path.write_text("".join(f"{json.dumps(line)}\n" for line in log))
+        (tmp_path / name / "seconds").write_text("900 610\n")
     return tmp_path
 
 
@@ -101,7 +102,7 @@ def test_bleu_and_table(script: Script, decoded: Path) -> None:
     assert score["bleu"] == pytest.approx(100)
     assert score["models"]["plain"]["bleu"] < 60
     assert "case:mixed" in score["signature"]
-    assert "| attention | 100.0 | 1.00 | 7.00 | 3.0 |" in done.stdout
+    assert "| attention | 100.0 | 1.00 | 7.00 | 3.0 | 10 min |" in done.stdout
     readme = decoded / "README.md"
     readme.write_text("<!-- results -->\n<!-- end of results -->\n")
     again = script("score.py", "--table", decoded, "--readme", readme)

@@ -10,10 +10,19 @@ import torch
 from asr.checkpoint import read_tensors, write_json
 from asr.errors import CheckpointError, ConfigError, TextError, TrainingError
 from asr.fit import FitResult
+from asr.search import Sampling
 from asr.toml_config import parse_toml
 from asr.training_log import Evaluation
 from asr.translator import END_SYMBOL, NetworkConfig, Translator, TranslatorConfig
-from asr.translator_train import Pair, PairBatch, PairBatches, PairTraining, symbols_of, train
+from asr.translator_train import (
+    Pair,
+    PairBatch,
+    PairBatches,
+    PairTraining,
+    measure,
+    symbols_of,
+    train,
+)
 
 
 def config(*overrides: str) -> TranslatorConfig:
@@ -146,6 +155,33 @@ def test_padding_and_smoothing_of_the_loss() -> None:
     torch.testing.assert_close(smoothed(PairBatch.of(pairs[1:2], "one")), expected)
     smoothed.eval()
     torch.testing.assert_close(smoothed(together), alone)
+
+
+def test_measured_loss_is_that_of_dev(trained: tuple[Path, FitResult]) -> None:
+    folder, result = trained
+    dev = spelled_backwards(60, 1)
+    loss, n_symbols = measure(Translator.load(folder), dev)
+    assert n_symbols == sum(len(target) + 1 for _, target in dev)
+    assert loss / n_symbols == pytest.approx(result.best[0], rel=1e-4)
+
+
+def test_samples_are_likely_and_follow_the_seed(trained: tuple[Path, FitResult]) -> None:
+    translator = Translator.load(trained[0])
+    sources = ["abc", "ca", "b"]
+
+    def draw(seed: int, sampling: Sampling, max_length: int = 12) -> list[tuple[str, ...]]:
+        generator = torch.Generator().manual_seed(seed)
+        found = translator.sample(
+            sources, sampling=sampling, generator=generator, max_length=max_length
+        )
+        return [one.symbols for one in found]
+
+    likeliest = [found[0].symbols for found in translator.translate(sources, width=1)]
+    assert draw(0, Sampling(top_k=1)) == likeliest
+    wild = Sampling(temperature=50.0)
+    assert draw(1, wild) == draw(1, wild) != draw(2, wild)
+    assert max(map(len, draw(1, wild, max_length=2))) == 2
+    assert translator.translate(["abc"], width=1, max_length=2)[0][0].symbols == ("C", "B")
 
 
 def test_damaged_folders_are_refused(trained: tuple[Path, FitResult], tmp_path: Path) -> None:

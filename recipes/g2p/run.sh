@@ -44,18 +44,6 @@ prepare() {
 }
 
 train() {
-    # The time of a run that goes on is not the time of a training.
-    if [[ -e $exp/model/config.toml ]]; then
-        train_model
-    else
-        local TIMEFORMAT="%0R %0U" times="$exp/model/seconds"
-        mkdir -p "$exp/model"
-        { time train_model 2>&3; } 3>&2 2>"$times.part"
-        mv "$times.part" "$times"
-    fi
-}
-
-train_model() {
     "$python" "$recipe/train.py" "$conf" "$exp/dictionaries" "$exp/model" \
         ${overrides[@]+"${overrides[@]}"}
 }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import AsrError, TextError
-from asr.text import train_sentencepiece
+from asr.pieces import write_pairs
 
 __all__ = ["LANGUAGES", "main", "read_sentences"]
 
@@ -47,13 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Prepare Multi30k.")
     parser.add_argument("data", type=Path, help="folder with train.en.gz, train.de.gz, ...")
     parser.add_argument("output", type=Path, help="folder to write to")
-    parser.add_argument("--pieces", type=int, default=8000, help="in all (default: 8000)")
+    parser.add_argument("--pieces", type=int, default=4000, help="in all (default: 4000)")
     parser.add_argument("--pairs", type=int, default=0, help="use so many of each part (0: all)")
     arguments = parser.parse_args(argv)
     try:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        training: list[str] = []
-        counts = []
+        parts = {}
         for part, name in PARTS.items():
             both = [read_sentences(arguments.data, f"{name}.{each}") for each in LANGUAGES]
             if len(both[0]) != len(both[1]):
@@ -62,19 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     f"{len(both[1])} in the other; a line a sentence is needed"
                 )
             pairs = [pair for pair in zip(*both, strict=True) if all(pair)]
-            pairs = pairs[: arguments.pairs or None]
-            for language, lines in zip(LANGUAGES, zip(*pairs, strict=True), strict=True):
-                text = "".join(f"{line}\n" for line in lines)
-                (arguments.output / f"{part}.{language}").write_text(text, encoding="utf-8")
-                training += lines if part == "train" else ()
-            counts.append(f"{len(pairs):,} {part}")
-        folder = arguments.output / "tokenizer"
-        folder.mkdir(exist_ok=True)
-        train_sentencepiece(training, arguments.pieces).save(folder)
+            parts[part] = pairs[: arguments.pairs or None]
+        write_pairs(arguments.output, parts, LANGUAGES, arguments.pieces)
     except AsrError as error:
         print(f"prepare: error: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"pairs: {', '.join(counts)}; {arguments.pieces:,} word pieces")
+    counts = ", ".join(f"{len(pairs):,} {part}" for part, pairs in parts.items())
+    print(f"pairs: {counts}; {arguments.pieces:,} word pieces")
     return 0
 
 

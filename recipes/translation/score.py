@@ -3,8 +3,8 @@
     python recipes/translation/score.py EXP plain attention
     python recipes/translation/score.py --table EXP --readme recipes/translation/README.md
 
-reads EXP/text/test.de, EXP/decode/NAME.de and EXP/NAME/metrics.jsonl; "bleu" in score.json is that
-of the last NAME.  Needs sacrebleu: pip install sacrebleu
+reads EXP/text/test.de, EXP/decode/NAME.de and how EXP/NAME was trained; "bleu" in score.json is
+that of the last NAME.  Needs sacrebleu: pip install sacrebleu
 """
 
 import sys
@@ -14,8 +14,7 @@ from typing import Any
 
 from asr.errors import ConfigError, DependencyError
 from asr.manifest import read_lines
-from asr.recipe_programs import ScoreProgram, run_score
-from asr.training_log import read_metrics
+from asr.recipe_programs import ScoreProgram, machine_facts, run_score, training_facts
 
 __all__ = ["main", "summarize", "table"]
 
@@ -46,32 +45,34 @@ def summarize(exp: Path, names: Sequence[str]) -> dict[str, Any]:
         bleu = BLEU()
         result = bleu.corpus_score(lines, [references])
         signature = str(bleu.get_signature())
-        log = [line for line in read_metrics(exp / name / "metrics.jsonl") if line["kind"] == "dev"]
         models[name] = {
             "bleu": result.score,
             "length_ratio": result.ratio,
-            "perplexity": min(line["perplexity"] for line in log),
-            "epochs": log[-1]["epoch"],
+            **training_facts(exp / name),
         }
     return {
         "bleu": models[names[-1]]["bleu"],
         "n_sentences": len(references),
         "signature": signature,
         "models": models,
+        "machine": machine_facts(),
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
+    machine = result["machine"]
     rows = [
-        f"{result['n_sentences']:,} sentences of the 2016 test; sacrebleu `{result['signature']}`.",
+        f"{result['n_sentences']:,} sentences of the 2016 test; sacrebleu `{result['signature']}`; "
+        f"trained on one CPU core ({machine['processor']}, torch {machine['torch']}).",
         "",
-        "| model | BLEU | length ratio | dev perplexity per piece | epochs |",
-        "|---|---|---|---|---|",
+        "| model | BLEU | length ratio | dev perplexity per piece | epochs | CPU time |",
+        "|---|---|---|---|---|---|",
     ]
     rows += [
         f"| {name} | {found['bleu']:.1f} | {found['length_ratio']:.2f} "
-        f"| {found['perplexity']:.2f} | {found['epochs']:.1f} |"
+        f"| {found['perplexity']:.2f} | {found['epochs']:.1f} "
+        f"| {found['training_cpu_seconds'] / 60:.0f} min |"
         for name, found in result["models"].items()
     ]
     return "\n".join(rows)
