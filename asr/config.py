@@ -164,6 +164,8 @@ class DecodingConfig(Section):
     token_threshold: float = Field(default=-15.0, le=0)
     blank_threshold: float = Field(default=0.9999, gt=0, le=1)
     posterior_scale: float = Field(default=1.0, gt=0, description="calibrates confidences")
+    confidence_slope: float = Field(default=1.0, ge=0, description="of their logit; calibrates")
+    confidence_offset: float = Field(default=0.0, description="of their logit; calibrates")
 
     def at(self, folder: Path) -> "DecodingConfig":
         """The same with paths that start from a folder."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from asr.errors import AsrError
 from asr.formats import write_text
 from asr.manifest import Utterance
-from asr.metrics import Score, score
+from asr.metrics import Score, correct_words, normalized_cross_entropy, score
 from asr.text import Tokenizer, normalize, writes_upper_case
 from asr.transcribe import Transcriber
 
@@ -33,6 +33,7 @@ class Evaluation:
         errors: what is wrong with each utterance that could not be read.
         audio_seconds: of the utterances.
         seconds: that reading and recognising them took.
+        confidences: of the words of each hypothesis; () where there are none.
     """
 
     utterances: tuple[Utterance, ...]
@@ -41,11 +42,27 @@ class Evaluation:
     errors: tuple[AsrError, ...]
     audio_seconds: float
     seconds: float
+    confidences: tuple[tuple[float, ...], ...] = ()
 
     @property
     def rtf(self) -> float:
         """Real-time factor: seconds of computing per second of audio."""
         return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+    @property
+    def confidence_nce(self) -> float:
+        """How much the confidences tell of errors; see `asr.metrics.normalized_cross_entropy`."""
+        correct: list[bool] = []
+        confidences: list[float] = []
+        for reference, hypothesis, values in zip(
+            self.references, self.hypotheses, self.confidences, strict=False
+        ):
+            marks = correct_words(reference, hypothesis)
+            # Normalising may part words and join them.
+            if len(marks) == len(values):
+                correct += marks
+                confidences += values
+        return normalized_cross_entropy(confidences, correct)
 
     def score(self, *, n_bootstrap: int = 1000, seed: int = 0) -> Score:
         """Count the errors; see `asr.metrics.score`.
@@ -88,6 +105,7 @@ def evaluate(
     texts = scored_references(utterances, transcriber.recognizer.tokenizer, normalized=normalized)
     start = time.perf_counter()
     recognized: dict[int, str] = {}
+    confidences: dict[int, tuple[float, ...]] = {}
     errors: dict[int, AsrError] = {}
     audio_seconds = 0.0
     for index, result in transcriber.transcribe_each(
@@ -97,12 +115,14 @@ def evaluate(
             errors[index] = result
         else:
             recognized[index] = normalize(result.text) if normalized else result.text
+            confidences[index] = tuple(word.confidence for word in result.words)
             audio_seconds += result.duration
     kept = sorted(recognized)
     return Evaluation(
         utterances=tuple(utterances[index] for index in kept),
         references=tuple(texts[index] for index in kept),
         hypotheses=tuple(recognized[index] for index in kept),
+        confidences=tuple(confidences[index] for index in kept),
         errors=tuple(errors[index] for index in sorted(errors)),
         audio_seconds=audio_seconds,
         seconds=time.perf_counter() - start,
@@ -127,6 +147,7 @@ def join(evaluations: Sequence[Evaluation]) -> Evaluation:
         utterances=tuple(each for part in evaluations for each in part.utterances),
         references=tuple(each for part in evaluations for each in part.references),
         hypotheses=tuple(each for part in evaluations for each in part.hypotheses),
+        confidences=tuple(each for part in evaluations for each in part.confidences),
         errors=tuple(each for part in evaluations for each in part.errors),
         audio_seconds=sum(part.audio_seconds for part in evaluations),
         seconds=sum(part.seconds for part in evaluations),

@@ -16,7 +16,9 @@ __all__ = [
     "UtteranceScore",
     "align",
     "compare",
+    "correct_words",
     "describe",
+    "normalized_cross_entropy",
     "score",
     "show_alignment",
 ]
@@ -245,6 +247,39 @@ def align(reference: str, hypothesis: str) -> list[tuple[str, str]]:
         else:
             pairs.extend(zip(ours, theirs, strict=True))
     return pairs
+
+
+def correct_words(reference: str, hypothesis: str) -> list[bool]:
+    """Whether each word of the hypothesis was said, by the alignment of `align`."""
+    return [left == right for left, right in align(reference, hypothesis) if right]
+
+
+def normalized_cross_entropy(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+    """How much confidences tell of which words are right.
+
+        NCE = 1 - H(confidences) / H(p),   p = part of the words that are right
+        H(c) = -sum of log c over the right words - sum of log (1 - c) over the wrong ones
+
+    1 is perfect; 0 is as good as giving p to all words, and less than 0 worse than that.
+
+    Args:
+        confidences: (N,) from 0 to 1; those within 1e-3 of either end count as 1e-3 from it, for
+            one sure error would make all the rest worth nothing.
+        correct: (N,).
+
+    Returns:
+        NaN if all words are right or all are wrong.
+
+    Reference: Siu, Gish and Richardson, "Improved estimation, evaluation and applications of
+    confidence measures for speech recognition", Eurospeech 1997; NIST SCLITE, "-o" NCE.
+    """
+    right = np.asarray(correct, np.bool_)
+    share = right.mean() if len(right) else 0.0
+    if not 0 < share < 1:
+        return float("nan")
+    values = np.clip(np.asarray(confidences, np.float64), 1e-3, 1 - 1e-3)
+    entropy = -np.log(np.where(right, values, 1 - values)).mean()
+    return float(1 + entropy / (share * np.log(share) + (1 - share) * np.log(1 - share)))
 
 
 def show_alignment(reference: str, hypothesis: str, width: int = 100) -> str:

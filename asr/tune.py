@@ -5,6 +5,7 @@ choice of weights reorders them at no cost.  The best choice is searched with ag
 lists join the earlier ones, and so on (minimum error rate training, Och 2003).
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +17,19 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from asr.decode.beam import BeamHypothesis, BeamOptions
+from asr.decode.calibration import UNCALIBRATED, calibrated, fit_calibration
 from asr.decode.decoder import Decoder
 from asr.errors import ConfigError, DependencyError
+from asr.metrics import correct_words, normalized_cross_entropy
 
-__all__ = ["Emissions", "Grid", "Tuning", "draw_surface", "tune"]
+__all__ = ["Confidences", "Emissions", "Grid", "Tuning", "calibrate", "draw_surface", "tune"]
 
 _Doubles = NDArray[np.float64]
 
 # Hypotheses of each utterance in a round.
 _N_BEST = 50
 _WIDTHS = (8, 16, 32, 64, 128)
+_POSTERIOR_SCALES = (0.1, 0.2, 0.4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,21 @@ class Tuning:
     grid: Grid
     widths: tuple[tuple[int, float, float], ...]
     rounds: tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Confidences:
+    """How much word confidences tell of errors, by `asr.metrics.normalized_cross_entropy`.
+
+    Attributes:
+        options: with what calibrates them.
+        before: of the uncalibrated ones.
+        after: of the calibrated ones, on the utterances they were calibrated on.
+    """
+
+    options: BeamOptions
+    before: float
+    after: float
 
 
 @dataclass
@@ -177,6 +196,38 @@ def _narrowest(
     least = min(wer for _, wer, _ in widths)
     width, wer, _ = next(each for each in widths if each[1] <= least + tolerance)
     return tuple(widths), width, wer
+
+
+def calibrate(decoder: Decoder, emissions: Emissions, options: BeamOptions) -> Confidences:
+    """Find the scale of the posteriors and the map under which confidences tell the most.
+
+    Args:
+        decoder: what decodes.
+        emissions: the dev set.
+        options: everything else that it decodes with.
+
+    Returns:
+        The options as they are, and NaN, where all words are right or all are wrong.
+    """
+    plain = replace(options, n_best=1, posterior_scale=1.0, calibration=UNCALIBRATED)
+    before = after = float("nan")
+    best = options
+    for scale in _POSTERIOR_SCALES:
+        scaled = replace(plain, posterior_scale=scale)
+        found = decoder.with_options(scaled).decode(emissions.log_probs, emissions.durations)
+        shares: list[float] = []
+        correct: list[bool] = []
+        for (first, *_), reference in zip(found, emissions.references, strict=True):
+            shares += [word.confidence for word in first.words]
+            correct += correct_words(reference, first.text)
+        calibration = fit_calibration(shares, correct)
+        if scale == 1.0:
+            before = normalized_cross_entropy(shares, correct)
+        nce = normalized_cross_entropy(calibrated(shares, calibration), correct)
+        if nce > after or (math.isnan(after) and not math.isnan(nce)):
+            after = nce
+            best = replace(options, posterior_scale=scale, calibration=calibration)
+    return Confidences(best, before, after)
 
 
 def _wer(texts: Sequence[str], emissions: Emissions, n_words: int) -> float:

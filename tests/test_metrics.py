@@ -1,6 +1,7 @@
 """Error rates, their intervals and alignments."""
 
 import json
+import math
 import random
 
 import jiwer
@@ -10,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import TextError
-from asr.metrics import align, compare, describe, score, show_alignment
+from asr.metrics import (
+    align,
+    compare,
+    correct_words,
+    describe,
+    normalized_cross_entropy,
+    score,
+    show_alignment,
+)
 
 SENTENCES = st.lists(st.sampled_from(["A", "B", "CC", "DAD", "É"]), max_size=6).map(" ".join)
 PAIRS = st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=8)
@@ -219,3 +228,22 @@ def test_bad_lists_are_refused() -> None:
         score(["A"], ["A"], speakers=["a", "b"])
     with pytest.raises(TextError, match="1 references but 0 hypotheses_b"):
         compare(["A"], ["A"], [])
+
+
+def test_correct_words_by_hand() -> None:
+    assert correct_words("THE CAT SAT ON", "THE BIG CAT SET") == [True, False, True, False]
+    assert correct_words("A B", "") == []
+
+
+def test_normalized_cross_entropy_by_hand() -> None:
+    correct = [True, True, True, False]
+    assert normalized_cross_entropy([0.75] * 4, correct) == pytest.approx(0)
+    entropy = -(3 * math.log(0.9) + math.log(0.8))
+    base = -(3 * math.log(0.75) + math.log(0.25))
+    assert normalized_cross_entropy([0.9, 0.9, 0.9, 0.2], correct) == pytest.approx(
+        1 - entropy / base
+    )
+    assert normalized_cross_entropy([1.0, 1.0, 1.0, 0.0], correct) > 0.99
+    assert normalized_cross_entropy([1.0] * 4, correct) < -1
+    for all_alike in ([], [True, True], [False]):
+        assert math.isnan(normalized_cross_entropy([0.5] * len(all_alike), all_alike))

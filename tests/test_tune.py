@@ -12,8 +12,9 @@ from asr.decode.decoder import build_decoder
 from asr.decode.hypothesis import Word
 from asr.errors import ConfigError
 from asr.manifest import Utterance, write_manifest
+from asr.metrics import correct_words, normalized_cross_entropy
 from asr.text import CharTokenizer
-from asr.tune import Emissions, Grid, tune
+from asr.tune import Emissions, Grid, calibrate, tune
 from lm.table import NgramTable
 from tests.lm_models import small_model
 
@@ -65,6 +66,25 @@ def test_a_language_model_that_helps_gets_weight(model_file: Path) -> None:
     chosen = next(each for each in tuning.widths if each[0] == tuning.options.width)
     assert chosen[1] == tuning.wer <= min(wer for _, wer, _ in tuning.widths) + 0.001
     assert tuning.surface.shape == (len(tuning.grid.alpha), len(tuning.grid.beta))
+
+
+def test_calibrated_confidences_tell_more_and_do_so_of_other_utterances(model_file: Path) -> None:
+    decoder = build_decoder(DecodingConfig(lm=str(model_file), beam=16), LETTERS, 0.04)
+    found = calibrate(decoder, noisy_emissions(0, 60), decoder.search.options)
+    assert found.after > found.before
+    assert found.after > 0
+    # On others, fitted nowhere: the uncalibrated and the calibrated ones.
+    others = noisy_emissions(1, 60)
+    values = []
+    for options in (decoder.search.options, found.options):
+        confidences: list[float] = []
+        correct: list[bool] = []
+        decoded = decoder.with_options(options).decode(others.log_probs, others.durations)
+        for (first, *_), reference in zip(decoded, others.references, strict=True):
+            confidences += [word.confidence for word in first.words]
+            correct += correct_words(reference, first.text)
+        values.append(normalized_cross_entropy(confidences, correct))
+    assert values[1] > max(values[0], 0)
 
 
 def test_without_words_there_is_nothing_to_tune(model_file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _results(evaluation: "Evaluation", arguments: argparse.Namespace) -> dict[str, Any]:
-    facts = {
+    facts: dict[str, float | None] = {
         "n_failed": len(evaluation.errors),
         "audio_seconds": round(evaluation.audio_seconds, 3),
         "seconds": round(evaluation.seconds, 3),
@@ -106,6 +107,8 @@ def _results(evaluation: "Evaluation", arguments: argparse.Namespace) -> dict[st
     if not evaluation.utterances:
         return facts
     score = evaluation.score(n_bootstrap=arguments.bootstrap, seed=arguments.seed)
+    nce = evaluation.confidence_nce
+    facts["confidence_nce"] = nce if math.isfinite(nce) else None
     return {**score.to_dict(arguments.worst), **facts}
 
 
@@ -121,5 +124,13 @@ def _report(name: str, evaluation: "Evaluation", arguments: argparse.Namespace) 
     return (
         f"{name}: {evaluation.audio_seconds / 60:.1f} min of audio in {evaluation.seconds:.1f} s, "
         f"{1 / max(evaluation.rtf, 1e-9):.0f} x real time (RTF {evaluation.rtf:.4f}){left_out}\n"
+        + _confidences(evaluation)
         + describe(score, n_worst)
     )
+
+
+def _confidences(evaluation: "Evaluation") -> str:
+    nce = evaluation.confidence_nce
+    if not math.isfinite(nce):
+        return ""
+    return f"word confidences: normalised cross entropy {nce:.3f}\n"

@@ -29,7 +29,7 @@ _EPILOG = """\
 The acoustic model runs once; then the beam search is repeated with the weights that its own n-best
 lists say are best.  Weights and beam are written to decoding.toml in the model's folder, from where
 `asr transcribe` and `asr evaluate` take them, and tuning.png beside it shows the WER over alpha and
-beta.  Tune on a dev set, never on what is reported.
+beta.  Word confidences are calibrated on the way.  Tune on a dev set, never on what is reported.
 
   asr tune dev.jsonl --model exp --lm words.ngram
 """
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.manifest import read_manifest
     from asr.models.recognizer import DECODING_FILE, find_model
     from asr.toml_config import dump_toml
-    from asr.tune import Grid, draw_surface, tune
+    from asr.tune import Grid, calibrate, draw_surface, tune
 
     utterances = [each for path in arguments.manifests for each in read_manifest(path)]
     transcriber = load_recognizer(arguments)
@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         n_rounds=arguments.rounds,
         on_progress=lambda text: print(text, file=sys.stderr),
     )
-    weights = tuning.options
+    confidences = calibrate(decoder, emissions, tuning.options)
+    weights = confidences.options
     files = {}
     for name in DECODING_FILES:
         if path := getattr(decoding, name):
@@ -89,6 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
             "beta": weights.beta,
             "gamma": weights.gamma,
             "beam": weights.width,
+            "posterior_scale": weights.posterior_scale,
+            "confidence_slope": weights.calibration.slope,
+            "confidence_offset": weights.calibration.offset,
             **files,
         }
     )
@@ -99,6 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror}); see --output") from None
     draw_surface(tuning, folder / "tuning.png")
     print(_report(tuning, folder / DECODING_FILE))
+    print(
+        f"  confidences: normalised cross entropy {confidences.before:.3f}, calibrated "
+        f"{confidences.after:.3f}"
+    )
     return AsrError.exit_code if n_failed else 0
 
 

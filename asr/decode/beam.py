@@ -12,6 +12,7 @@ from torch import Tensor
 
 from asr.decode.align import best_alignments
 from asr.decode.beam_arrays import Limits
+from asr.decode.calibration import UNCALIBRATED, Calibration, calibrated
 from asr.decode.confidence import LEAST_MASS, posteriors, word_confidences
 from asr.decode.driver import Driver
 from asr.decode.fusion import NO_MODEL
@@ -51,6 +52,7 @@ class BeamOptions:
             blank; 1 for none.
         n_best: Hypotheses wanted of each utterance.
         posterior_scale: Scores are multiplied by it where confidences are computed.
+        calibration: What turns a word's share of the n-best's mass into its confidence.
     """
 
     alpha: float = 0.5
@@ -64,6 +66,7 @@ class BeamOptions:
     blank_threshold: float = 0.9999
     n_best: int = 1
     posterior_scale: float = 1.0
+    calibration: Calibration = UNCALIBRATED
 
     def __post_init__(self) -> None:
         ranges = {
@@ -78,6 +81,7 @@ class BeamOptions:
             "blank_threshold": 0 < self.blank_threshold <= 1,
             "n_best": self.n_best >= 1,
             "posterior_scale": 0 < self.posterior_scale < math.inf,
+            "calibration": 0 <= self.calibration.slope < math.inf,
         }
         for name, fits in ranges.items():
             if not fits:
@@ -105,7 +109,7 @@ class BeamOptions:
 
 @dataclass(frozen=True)
 class BeamHypothesis(Hypothesis):
-    """A hypothesis of the beam search; a word's confidence is its share of the n-best's mass.
+    """A hypothesis of the beam search; a word's confidence comes from its share of the n-best.
 
     Attributes:
         acoustic: log p_ctc(y | x), as far as the beam has added up alignments.
@@ -273,9 +277,10 @@ class BeamSearch:
         spoken = np.flatnonzero(path >= 0)
         first = spoken[np.searchsorted(path[spoken], np.arange(len(text.tokens)))]
         last = spoken[np.searchsorted(path[spoken], np.arange(len(text.tokens)), "right") - 1]
+        confidences = calibrated(text.confidences, self.options.calibration)
         words = tuple(
             Word(word, clock.start(first[begin]), clock.end(last[end - 1]), confidence)
-            for (word, begin, end), confidence in zip(text.words, text.confidences, strict=True)
+            for (word, begin, end), confidence in zip(text.words, confidences, strict=True)
         )
         index = text.index
         return BeamHypothesis(

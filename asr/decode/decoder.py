@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.config import DecodingConfig
 from asr.decode.beam import BeamHypothesis, BeamOptions, BeamSearch
+from asr.decode.calibration import Calibration
 from asr.decode.segments import join_n_best, part_at_pauses
 from asr.errors import ConfigError
 from asr.text import Tokenizer, normalize, writes_upper_case
@@ -215,6 +216,7 @@ def build_decoder(
         token_threshold=config.token_threshold,
         blank_threshold=config.blank_threshold,
         posterior_scale=config.posterior_scale,
+        calibration=Calibration(config.confidence_slope, config.confidence_offset),
     )
     search = BeamSearch(
         tokenizer,
