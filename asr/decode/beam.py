@@ -19,6 +19,7 @@ from asr.decode.fusion import NO_MODEL
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.decode.nbest import NBest
 from asr.decode.scoring import Weights, make_scoring
+from asr.decode.word_keys import WordKeys
 from asr.errors import AsrError, ConfigError
 from asr.text import Tokenizer
 from lm.backoff import Ints
@@ -183,9 +184,7 @@ class BeamSearch:
             tokenizer, table=table, words=words, hotwords=hotwords, lexicon_file=lexicon_file
         )
         self._neural = None if neural is None else self._scoring.neural(neural, tokenizer)
-        spelling = self._scoring.spelling
-        starts_and_texts = zip(spelling.starts, spelling.texts, strict=True)
-        self._pieces = ["\n" * starts + text for starts, text in starts_and_texts]
+        self._word_keys = WordKeys(self._scoring.spelling)
         self._set_options(options or BeamOptions())
 
     def word_shares(self, model: NeuralLanguageModel) -> WordShares:
@@ -235,7 +234,9 @@ class BeamSearch:
         texts = [self._distinct_texts(n_best) for n_best in found]
         rows = [row for row, utterance in enumerate(texts) for _ in utterance]
         tokens = [text.tokens for utterance in texts for text in utterance]
-        paths, _ = best_alignments(log_probs[rows], lengths[rows], tokens)
+        if rows != list(range(len(found))):
+            log_probs, lengths = log_probs[rows], lengths[rows]
+        paths, _ = best_alignments(log_probs, lengths, tokens)
         path = iter(paths)
         limits = durations if durations is not None else [math.inf] * len(found)
         hypotheses = []
@@ -249,26 +250,24 @@ class BeamSearch:
 
     def _distinct_texts(self, found: NBest) -> list["_Text"]:
         """The best token sequence of each text, with the confidences of its words."""
-        tokens = [t.tolist() for t in np.split(found.tokens, found.starts[1:-1])]
-        masses = posteriors(found.scores, self.options.posterior_scale)
+        masses = posteriors(found.scores, self.options.posterior_scale).tolist()
+        words = self._word_keys(found.tokens, found.starts)
         n_wanted = self.options.n_best
-        best: dict[tuple[str, ...], int] = {}
-        shares: dict[tuple[str, ...], float] = {}
-        for index, mass in enumerate(masses.tolist()):
+        best: dict[bytes, int] = {}
+        shares: dict[bytes, float] = {}
+        for index, mass in enumerate(masses):
             if mass > LEAST_MASS or len(best) < n_wanted:
-                words = self._words(tokens[index])
-                best.setdefault(words, index)
-                shares[words] = shares.get(words, 0.0) + mass
-        confidences = word_confidences(list(best), list(shares.values()), n_wanted)
-        return [
-            _Text(index, tokens[index], self.tokenizer.split_words(tokens[index]), values)
-            for index, values in zip(list(best.values())[:n_wanted], confidences, strict=True)
-        ]
+                text = words[index].tobytes()
+                best.setdefault(text, index)
+                shares[text] = shares.get(text, 0.0) + mass
+        distinct = [words[index] for index in best.values()]
+        confidences = word_confidences(distinct, list(shares.values()), n_wanted)
+        wanted = zip(list(best.values())[:n_wanted], confidences, strict=True)
+        return [self._text(found, index, values) for index, values in wanted]
 
-    def _words(self, tokens: Sequence[int]) -> tuple[str, ...]:
-        """The words of tokens, without their places, which take longer to find."""
-        text = "".join([self._pieces[token] for token in tokens])
-        return tuple(filter(None, text.split("\n")))
+    def _text(self, found: NBest, index: int, confidences: Sequence[float]) -> "_Text":
+        tokens = found.tokens[found.starts[index] : found.starts[index + 1]].tolist()
+        return _Text(index, tokens, self.tokenizer.split_words(tokens), confidences)
 
     def _hypothesis(
         self, found: NBest, text: "_Text", clock: "_Clock", path: Ints

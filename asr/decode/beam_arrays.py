@@ -50,7 +50,6 @@ class Beam(NamedTuple):
         status: (1,) records
         slots: (W,) records
         lists: (W,) records
-        options: (W, V) records, the arcs of the lexicon that lead on from each slot's prefix
         met: (W, V) the last frame in which the prefix with the token more was in the beam
         gains: (W, V) what models of tokens and hotwords add with a token; NaN if not asked yet
         neural: (W, V) the neural model's log-probabilities of the tokens that follow
@@ -61,7 +60,6 @@ class Beam(NamedTuple):
     status: Records
     slots: Records
     lists: Records
-    options: Records
     met: Ints
     gains: Doubles
     neural: Floats
@@ -97,7 +95,6 @@ def make_beam(width: int, n_tokens: int, *, neural: bool) -> Beam:
         "prefix": "i4",
         "token": "i4",
         "node": "i4",
-        "n_options": "i4",
         "word_known": "i4",  # whether the fields of the last word, complete, are set
         "word_possible": "i4",
         "word_n_unknown": "i4",
@@ -115,16 +112,10 @@ def make_beam(width: int, n_tokens: int, *, neural: bool) -> Beam:
         "free": "i4",  # slots not in use
         "needed": "i4",  # slots for which the neural model is to be asked
     }
-    options = {
-        "gain": "f8",  # what the lexicon and the word model add to the prefix with this token
-        "token": "i4",
-        "node": "i4",  # where it leads
-    }
     return Beam(
         status=make_records((1,), status),
         slots=make_records((width,), slots),
         lists=make_records((width,), lists),
-        options=make_records((width, n_tokens), options),
         met=np.zeros((width, n_tokens), np.int32),
         gains=np.zeros((width, n_tokens)),
         neural=np.zeros((width, n_tokens) if neural else (1, 1), np.float32),

@@ -1,18 +1,20 @@
 """Word confidences: a word's share of the probability mass of the n-best."""
 
-from collections import defaultdict
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.decode.word_keys import Keys
 from lm.automaton import compiled
-from lm.backoff import Ints
 
 __all__ = ["LEAST_MASS", "posteriors", "word_confidences"]
 
 # Hypotheses with less of the mass than that change no confidence that is worth a look.
 LEAST_MASS = 1e-4
+
+_PRIME = np.int64((1 << 61) - 1)
 
 
 def posteriors(scores: Sequence[float] | NDArray[np.float64], scale: float) -> NDArray[np.float64]:
@@ -23,7 +25,7 @@ def posteriors(scores: Sequence[float] | NDArray[np.float64], scale: float) -> N
 
 
 def word_confidences(
-    hypotheses: Sequence[Sequence[str]], masses: Sequence[float], n_wanted: int
+    hypotheses: Sequence[Keys], masses: Sequence[float], n_wanted: int
 ) -> list[list[float]]:
     """Confidences of the words of the first hypotheses.
 
@@ -33,7 +35,7 @@ def word_confidences(
     deletions and substitutions.
 
     Args:
-        hypotheses: The words of N hypotheses, the best first.
+        hypotheses: Numbers that stand for the words of N hypotheses, the best first.
         masses: (N,) their shares of the probability mass.
         n_wanted: How many hypotheses' confidences to return.
 
@@ -43,58 +45,57 @@ def word_confidences(
     Reference: Mangu, Brill and Stolcke 2000, Finding consensus in speech recognition; Wessel et
     al. 2001, Confidence measures for large vocabulary continuous speech recognition.
     """
-    ids: dict[str, int] = {}
-    shares: defaultdict[tuple[int, int, int], float] = defaultdict(float)
-    wanted: list[list[tuple[int, int, int]]] = []
-    best = _word_ids(hypotheses[0], ids) if hypotheses else np.zeros(0, np.int32)
-    for index, (words, mass) in enumerate(zip(hypotheses, masses, strict=True)):
-        if index >= n_wanted and mass < LEAST_MASS:
-            continue
-        own = _word_ids(words, ids)
-        positions, insertions = _places(best, own)
-        placed = list(zip(positions.tolist(), insertions.tolist(), own.tolist(), strict=True))
-        for key in placed:
-            shares[key] += mass
-        if index < n_wanted:
-            wanted.append(placed)
-    return [[min(1.0, shares[key]) for key in placed] for placed in wanted]
-
-
-def _word_ids(words: Sequence[str], ids: dict[str, int]) -> Ints:
-    return np.array([ids.setdefault(word, len(ids)) for word in words], np.int32)
+    if not hypotheses:
+        return []
+    kept = [i for i, mass in enumerate(masses) if i < n_wanted or mass >= LEAST_MASS]
+    lengths = [len(hypotheses[index]) for index in kept]
+    starts = np.cumsum([0, *lengths])
+    words = np.concatenate([hypotheses[index] for index in kept])
+    # The same word at the same place has the same sum, and next to nothing else has.
+    _, groups = np.unique(words + _PRIME * _places(words, starts), return_inverse=True)
+    mass_of_groups = np.bincount(groups, np.repeat([masses[index] for index in kept], lengths))
+    values = np.minimum(1.0, mass_of_groups[groups]).tolist()
+    ends = starts[: n_wanted + 1].tolist()
+    return [values[first:end] for first, end in itertools.pairwise(ends)]
 
 
 @compiled
-def _places(best: Ints, words: Ints) -> tuple[Ints, Ints]:
-    """The place of each word.
+def _places(words: Keys, starts: Keys) -> Keys:
+    """A number for the place of each word beside the first hypothesis.
 
-    Returns:
-        The position in the best hypothesis that each word matches or replaces, or behind which it
-        is inserted; the number of inserted words there up to it, 0 for a word not inserted.
+    That is the position there that it matches or replaces; or, for an inserted word, the position
+    that it is inserted behind and the number of inserted words there up to it.
+
+    Args:
+        words: (N,) the words of all hypotheses, one after the other
+        starts: (H + 1,) where each hypothesis begins
     """
-    n_best, n_words = len(best), len(words)
-    # costs[i, j] of aligning the first i of `best` with the first j words.
-    costs = np.empty((n_best + 1, n_words + 1), np.int32)
-    costs[0] = np.arange(n_words + 1)
-    for i in range(1, n_best + 1):
-        costs[i, 0] = i
-        for j in range(1, n_words + 1):
-            other = costs[i - 1, j - 1] + (best[i - 1] != words[j - 1])
-            costs[i, j] = min(other, costs[i - 1, j] + 1, costs[i, j - 1] + 1)
-    positions = np.empty(n_words, np.int32)
-    insertions = np.zeros(n_words, np.int32)
-    i, j = n_best, n_words
-    while j > 0:
-        if i and costs[i, j] == costs[i - 1, j - 1] + (best[i - 1] != words[j - 1]):
-            i, j = i - 1, j - 1
-            positions[j] = i
-        elif i and costs[i, j] == costs[i - 1, j] + 1:
-            i -= 1
-        else:
-            j -= 1
-            positions[j] = i - 1
-            insertions[j] = 1
-    for j in range(1, n_words):
-        if insertions[j] and positions[j] == positions[j - 1]:
-            insertions[j] = insertions[j - 1] + 1
-    return positions, insertions
+    n_best, n_most = starts[1], np.diff(starts).max()
+    # costs[i, j] of aligning the first i words of the first with the first j of another.
+    costs = np.empty((n_best + 1, n_most + 1), np.int32)
+    costs[:, 0] = np.arange(n_best + 1)
+    costs[0] = np.arange(n_most + 1)
+    stride = n_most + 1
+    places = np.empty(len(words), np.int64)
+    for index in range(len(starts) - 1):
+        own = words[starts[index] : starts[index + 1]]
+        for i in range(1, n_best + 1):
+            for j in range(1, len(own) + 1):
+                other = costs[i - 1, j - 1] + (words[i - 1] != own[j - 1])
+                costs[i, j] = min(other, costs[i - 1, j] + 1, costs[i, j - 1] + 1)
+        placed = places[starts[index] : starts[index + 1]]
+        i, j = n_best, len(own)
+        while j > 0:
+            if i and costs[i, j] == costs[i - 1, j - 1] + (words[i - 1] != own[j - 1]):
+                i, j = i - 1, j - 1
+                placed[j] = (i + 1) * stride
+            elif i and costs[i, j] == costs[i - 1, j] + 1:
+                i -= 1
+            else:
+                j -= 1
+                placed[j] = i * stride + 1
+        for j in range(1, len(own)):
+            # Behind another inserted word.
+            if placed[j] % stride and placed[j] // stride == placed[j - 1] // stride:
+                placed[j] = max(placed[j], placed[j - 1] + 1)
+    return places

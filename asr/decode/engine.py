@@ -204,4 +204,6 @@ def _log_add(a: float, b: float) -> float:
     # Below exp(-37) a double does not change; not a number where both are -inf.
     if not difference > -37.0:
         return a
-    return a + math.log(1.0 + math.exp(difference))
+    ratio = math.exp(difference)
+    # Below that, log(1 + x) is x.
+    return a + (ratio if difference < -18.5 else math.log(1.0 + ratio))

@@ -27,6 +27,7 @@ __all__ = [
     "find_node",
     "load_trie",
     "save_trie",
+    "token_bit",
     "trie_of_words",
 ]
 
@@ -42,7 +43,8 @@ class Trie(NamedTuple):
     Args:
         nodes: (N + 1,) records: the first of a node's arcs, `arc_start`; the first of the words
             that end at it, `word_start`; the largest log-probability of the words that it is the
-            beginning of, `look_ahead`
+            beginning of, `look_ahead`, and of those that go on from it, `longer`; the tokens of
+            its arcs as a set of bits, `tokens`, see `token_bit`
         arcs: (A,) records: `token`, rising within a node, the `node` that follows and its
             `look_ahead`; tokens that start words are at the root only
         word_ids: (E,) the language model's id of each word
@@ -69,6 +71,12 @@ def find_node(trie: Trie, node: int, token: int) -> int:
     if low < end and arcs[low]["token"] == token:
         return int(arcs[low]["node"])
     return -1
+
+
+@inner
+def token_bit(token: int) -> np.uint64:
+    """The bit that stands for a token in a set; tokens 64 apart share theirs."""
+    return np.uint64(1) << np.uint64(token & 63)
 
 
 @inner
@@ -188,11 +196,24 @@ def _trie(
     word_ids: Ints,
     look_ahead: Floats,
 ) -> Trie:
-    node_fields = {"arc_start": "i4", "word_start": "i4", "look_ahead": "f4"}
+    node_fields = {
+        "tokens": "u8",
+        "arc_start": "i4",
+        "word_start": "i4",
+        "look_ahead": "f4",
+        "longer": "f4",
+    }
     nodes = make_records((len(arc_starts),), node_fields)
     nodes["arc_start"] = arc_starts
     nodes["word_start"] = word_starts
     nodes["look_ahead"][:-1] = look_ahead
+    nodes["longer"] = -np.inf
+    inner_nodes = np.flatnonzero(np.diff(arc_starts))
+    if len(inner_nodes):
+        first_arcs = arc_starts[inner_nodes]
+        bits = np.uint64(1) << (arc_tokens.astype(np.uint64) & np.uint64(63))
+        nodes["tokens"][inner_nodes] = np.bitwise_or.reduceat(bits, first_arcs)
+        nodes["longer"][inner_nodes] = np.maximum.reduceat(look_ahead[arc_nodes], first_arcs)
     arcs = make_records((len(arc_tokens),), {"token": "i4", "node": "i4", "look_ahead": "f4"})
     arcs["token"] = arc_tokens
     arcs["node"] = arc_nodes

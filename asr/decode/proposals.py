@@ -10,7 +10,7 @@ import numpy as np
 from asr.decode.beam_arrays import Beam, Limits, Records
 from asr.decode.compiled import inner
 from asr.decode.fusion import TOKENS, UNKNOWN_NODE, WORDS, Fusion, complete_word, token_gain
-from asr.decode.lexicon_trie import ROOT
+from asr.decode.lexicon_trie import ROOT, find_node, token_bit
 from asr.decode.selection import nth_largest, sort_descending
 from asr.decode.survival import thin_out
 from lm.backoff import Floats
@@ -71,7 +71,10 @@ def propose(
 ) -> tuple[int, float]:
     """Collect the new prefixes that rank above a floor, which rises as they fill the beam."""
     status, slots, lists, likely = beam.status[0], beam.slots, beam.lists, beam.likely
-    options, met, tokens = beam.options, beam.met, fusion.tokens
+    met, tokens, nodes, arcs = beam.met, fusion.tokens, fusion.trie.nodes, fusion.trie.arcs
+    likely_bits = np.uint64(0)
+    for index in range(n_inside):
+        likely_bits |= token_bit(likely[index])
     n_candidates = 0
     for position in range(status["n_active"]):
         number = lists[position]["active"]
@@ -82,7 +85,10 @@ def propose(
         for kind in (_LEXICON, _INSIDE, _STARTS):
             bound = head + fusion.token_bound
             if kind == _LEXICON:
-                first, end = 0, int(slot["n_options"])
+                node = slot["node"]
+                if node <= ROOT or not nodes[node]["tokens"] & likely_bits:
+                    continue
+                first, end = nodes[node]["arc_start"], nodes[node + 1]["arc_start"]
             elif kind == _INSIDE:
                 first, end = 0, n_inside
                 bound += fusion.start_bound if slot["node"] == ROOT else slot["unknown_gain"]
@@ -93,10 +99,11 @@ def propose(
                 bound += slot["start_bound"]
             for index in range(first, end):
                 if kind == _LEXICON:
-                    option = options[number, index]
-                    token, node, gain = option["token"], option["node"], option["gain"]
+                    token, node = arcs[index]["token"], arcs[index]["node"]
                     if frame[token] < status["token_threshold"]:
                         continue
+                    ahead = fusion.ahead * arcs[index]["look_ahead"]
+                    gain = max(fusion.unknown_expected, ahead) - slot["expected"]
                 else:
                     token = likely[index]
                     if not bound + frame[token] > floor:
@@ -108,7 +115,7 @@ def propose(
                             bound = head + fusion.token_bound + slot["start_bound"]
                         gain += slot["word_gain"]
                     elif slot["node"] != ROOT:
-                        if _is_option(beam, number, token):
+                        if slot["node"] > ROOT and find_node(fusion.trie, slot["node"], token) >= 0:
                             continue
                         node, gain = UNKNOWN_NODE, slot["unknown_gain"]
                 rank = head + frame[token] + gain
@@ -131,15 +138,6 @@ def propose(
                     if n_candidates == len(candidates):
                         n_candidates, floor = thin_out(beam, candidates)
     return n_candidates, floor
-
-
-@inner
-def _is_option(beam: Beam, number: int, token: int) -> bool:
-    """Whether the lexicon goes on from the prefix in a slot with a token."""
-    for index in range(beam.slots[number]["n_options"]):
-        if beam.options[number, index]["token"] == token:
-            return True
-    return False
 
 
 @inner

@@ -148,11 +148,10 @@ def place(
 @inner
 def _look_ahead(fusion: Fusion, beam: Beam, number: int, state: int) -> None:
     """Find out how the lexicon goes on from the prefix in a slot."""
-    slot, options, arcs = beam.slots[number], beam.options, fusion.trie.arcs
+    slot = beam.slots[number]
     node = int(slot["node"])
     expected = expected_word(fusion, node)
     slot["expected"] = expected
-    slot["n_options"] = 0
     slot["word_known"] = False
     slot["word_neural"] = 0.0
     slot["unknown_gain"] = fusion.unknown_expected - expected
@@ -171,14 +170,9 @@ def _look_ahead(fusion: Fusion, beam: Beam, number: int, state: int) -> None:
         this, following = fusion.trie.nodes[node], fusion.trie.nodes[node + 1]
         if fusion.closed and this["word_start"] == following["word_start"]:
             slot["start_bound"] = -np.inf
-        for index in range(this["arc_start"], following["arc_start"]):
-            option = options[number, slot["n_options"]]
-            score = max(fusion.unknown_expected, fusion.ahead * arcs[index]["look_ahead"])
-            option["gain"] = score - expected
-            option["token"] = arcs[index]["token"]
-            option["node"] = arcs[index]["node"]
-            slot["n_options"] += 1
-            slot["inside_bound"] = max(slot["inside_bound"], option["gain"])
+        if this["tokens"]:
+            best = max(fusion.unknown_expected, fusion.ahead * this["longer"])
+            slot["inside_bound"] = best - expected
 
 
 @inner
