@@ -96,6 +96,21 @@ class CtcModel(nn.Module):
             features: normalised features (B, T, F).
             lengths: valid frames (B,).
         """
+        x, lengths, intermediate = self.encode(features, lengths)
+        return CtcOutput(self.classify(x), lengths, intermediate)
+
+    def encode(
+        self, features: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return what the output layer reads, for a decoder that reads it, too.
+
+        Args:
+            features: normalised features (B, T, F).
+            lengths: valid frames (B,).
+
+        Returns:
+            (B, T', O), zero in the padding; valid frames (B,); what the intermediate heads say.
+        """
         x, lengths = self.subsampling(features, lengths)
         intermediate = []
         for number, layer in enumerate(self.stack.layers, start=1):
@@ -103,7 +118,11 @@ class CtcModel(nn.Module):
             if self.training and str(number) in self.heads:
                 intermediate.append(_log_softmax(self.heads[str(number)](x)))
             x = self.dropout(x)
-        return CtcOutput(_log_softmax(self.output(x)), lengths, tuple(intermediate))
+        return x, lengths, tuple(intermediate)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return log P(symbol | frame), float32 (B, T', V), for what `encode` gives (B, T', O)."""
+        return _log_softmax(self.output(x))
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
