@@ -1,0 +1,115 @@
+"""Train the networks of this recipe.
+
+    python recipes/frame_labels/train.py CONFIG.toml DICTIONARY EXP [MODEL ...] [--set A.B=C]
+
+reads EXP/manifests and EXP/alignments of the parts train and dev.  DICTIONARY is CMUdict.  The
+models are mlp and bilstm (default: both); each is EXP/MODEL/best.  The same command goes on after
+an interruption.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from frames import UNKNOWN, LabelledUtterance, read_labelled
+from labeller import MODELS, FrameBatches, FrameLabelsConfig, FrameTask, make_labeller
+
+from asr.cli import run_program
+from asr.errors import ConfigError
+from asr.features import FeatureExtractor
+from asr.fit import FitSettings, fit
+from asr.lexicon import Lexicon, read_lexicon
+from asr.recipe_programs import timed
+from asr.toml_config import dump_toml, load_toml
+from asr.training_display import TrainingDisplay
+from asr.world import start_world
+
+__all__ = ["main", "read_part"]
+
+
+def read_part(
+    exp: Path, part: str, lexicon: Lexicon, config: FrameLabelsConfig
+) -> list[LabelledUtterance]:
+    """Read a part of the data; see `frames.read_labelled`.
+
+    Args:
+        exp: experiment folder with manifests/PART.jsonl and alignments/PART.jsonl.
+        part: train, dev or test.
+        lexicon: the phones of words.
+        config: what the networks see.
+    """
+    manifest, alignments = (exp / name / f"{part}.jsonl" for name in ("manifests", "alignments"))
+    extractor = FeatureExtractor(n_mels=config.input.n_mels)
+    return read_labelled(manifest, alignments, lexicon, extractor, config.input.stride)
+
+
+def _claim(folder: Path, config: FrameLabelsConfig) -> None:
+    """Write config.toml, or make sure that the one there says the same of data and network."""
+    path = folder / "config.toml"
+    if path.exists():
+        there = load_toml(FrameLabelsConfig, path)
+        if (there.seed, there.input, there.model) != (config.seed, config.input, config.model):
+            raise ConfigError(
+                f"{folder}: holds a run with another seed, [input] or [model]; give a new folder, "
+                "or the same settings to go on with it"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_toml(config), encoding="utf-8")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = load_toml(FrameLabelsConfig, arguments.config, arguments.overrides)
+    settings = config.training
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    world = start_world(settings.device)
+    lexicon = read_lexicon(arguments.dictionary)
+    training = read_part(arguments.exp, "train", lexicon, config)
+    dev = read_part(arguments.exp, "dev", lexicon, config)
+    labels = torch.cat([utterance.labels for utterance in training])
+    print(
+        f"{len(training)} utterances, {len(labels):,} frames, "
+        f"{float((labels == UNKNOWN).double().mean()):.1%} of them in unknown words"
+    )
+    fitting = FitSettings.of(
+        settings, seed=config.seed, prefix="network.", minimise=("error", "loss")
+    )
+    for model in arguments.models or MODELS:
+        if model not in MODELS:
+            raise ConfigError(f"model {model!r}: use {' or '.join(MODELS)}")
+        folder = arguments.exp / model
+        _claim(folder, config)
+        batches = FrameBatches(training, settings.batch_size, config.seed, world)
+        task = FrameTask(make_labeller(model, config, 1 + len(lexicon.phones)), config, dev)
+
+        def describe(values: Mapping[str, float], model: str = model) -> str:
+            return f"{model}: loss {values['loss']:.3f}  {values['per_second']:.0f} frames/s"
+
+        with timed(folder), TrainingDisplay(describe) as display:
+            result = fit(task, batches, fitting, folder, world=world, reporter=display)
+        print(
+            f"{folder / 'best'}: {result.best[0]:.2%} of dev frames wrong after update "
+            f"{result.best_step}; ended after {result.step} updates ({result.reason})",
+            flush=True,
+        )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line."""
+    parser = argparse.ArgumentParser(description="Train networks that label frames with phones.")
+    parser.add_argument("config", type=Path, help="TOML file, see conf/")
+    parser.add_argument("dictionary", type=Path, help="cmudict.dict")
+    parser.add_argument("exp", type=Path, help="experiment folder")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
+    parser.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(format="%(message)s")
+    return run_program("train", lambda: _run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
