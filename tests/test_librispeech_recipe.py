@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -17,11 +18,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from asr.audio import load, save_wav
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.prepare import from_librispeech
-from tests.recipe_scripts import Script, script_runner
+from lm.table import NgramTable
+from lm.units import WordUnits
+from lm.word_shares import WordShares
+from tests.lm_models import small_model
+from tests.neural_models import neural_model
+from tests.recipe_scripts import Script, imported, script_runner
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "librispeech"
@@ -408,6 +415,38 @@ def test_further_test_sets_must_have_other_names_and_speakers(
     assert "mine: 1 of its speakers" in script(*command, tmp_path / "mine.jsonl").stderr
     write_manifest(tmp_path / "test.jsonl", [mine])
     assert "a subset has this name" in script(*command, tmp_path / "test.jsonl").stderr
+
+
+def test_perplexities_are_on_one_vocabulary(script: Script, tmp_path: Path) -> None:
+    sentences = [["A", "CAB"], ["BA", "A"], ["CAB"]] * 3
+    table = NgramTable.from_model(small_model(sentences, 2))
+    neural = neural_model(WordUnits(["A", "CAB"]))
+    with imported(RECIPE, ["perplexity"]) as modules:
+        log_probs_of = modules.perplexity.log_probs_of
+    texts = [["A", "BA"], ["CAB", "NO", "A"], []]
+    ngram, own, n_left_out = log_probs_of(table, neural, texts)
+    assert (len(ngram), len(own), n_left_out) == (7, 7, 1)
+    expected = sum(table.score(text) for text in texts) - float(table.log_probs(texts[1])[1])
+    assert ngram.sum() == pytest.approx(expected, abs=1e-4)
+    # Over all words of the table, <unk> and the end, the neural model's probabilities sum to one.
+    firsts = [log_probs_of(table, neural, [[word]])[1][0] for word in ("A", "BA", "CAB")]
+    unknown = float(table.arc_log_probs()[0])
+    shares = WordShares(
+        neural, table.vocabulary[3:], table.arc_log_probs()[3 : table.n_words], unknown
+    )
+    after, _ = neural.step(neural.start(1), torch.tensor([0]))
+    token, share = shares.find("NO")
+    rest = math.exp(float(after[0, token]) + share) + math.exp(float(after[0, 0]))
+    assert sum(map(math.exp, firsts)) + rest == pytest.approx(1, abs=1e-5)
+
+    table.save(tmp_path / "words.ngram")
+    (tmp_path / "lstm").mkdir()
+    neural.save(tmp_path / "lstm", {})
+    write_manifest(tmp_path / "dev.jsonl", [Utterance(tmp_path / "a.wav", 1.0, "a cab")])
+    files = [tmp_path / name for name in ("words.ngram", "lstm", "dev.jsonl")]
+    done = script("perplexity.py", *files)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("| dev | 3 | 0 | ")
 
 
 @pytest.mark.recipe

@@ -24,7 +24,11 @@
 #   --lm FILE                      n-gram model: ARPA or table; "official" is downloaded, "none"
 #                                  decodes greedily only (default: official; tiny: none)
 #   --lm-text "A B"                train a word 3-gram on these texts instead
-#   --neural FOLDER                a neural language model (python -m lm train), fused
+#   --neural FOLDER                a neural language model (python -m lm train), which is fused,
+#                                  and rescores n-best lists to compare
+#   --neural-text "A B"            train one of words on these texts instead, an hour of a CPU core
+#   --neural-conf NAME             how: conf/NAME.toml (default: lstm_lm)
+#   --model NAME                   tune and decode this model instead of EXP/model
 #   --noise FOLDER                 clips of noise the model was not trained with: the test subsets
 #                                  count three times, as they are, with noise at 10 dB, by telephone
 #   --also "A.jsonl B.jsonl"       further test sets
@@ -32,9 +36,10 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
-extra_options=(train dev test units n-units processes base-url checksums lm lm-text neural noise also)
+extra_options=(train dev test units n-units processes base-url checksums lm lm-text neural
+    neural-text neural-conf model noise also)
 conf=ctc_100h train="" dev="" test="" units="" n_units="" processes=1 base_url="" checksums=""
-lm=official lm_text="" neural="" noise="" also="" official_lm=3-gram.pruned.1e-7.arpa.gz
+lm=official lm_text="" neural="" neural_text="" neural_conf=lstm_lm model="" noise="" also="" official_lm=3-gram.pruned.1e-7.arpa.gz
 n_shortest=0
 data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
 parse_options "$@"
@@ -67,6 +72,8 @@ done
 for manifest in ${also_sets[@]+"${also_sets[@]}"}; do
     scored_sets+=("$(basename "$manifest" .jsonl)")
 done
+model="${model:-$exp/model}"
+[[ -z $neural_text ]] || neural="$exp/lstm_lm"
 units="${units:-${defaults[3]}}"
 n_units="${n_units:-${defaults[4]}}"
 [[ -n $data ]] || fail "--data DIR is needed: where LibriSpeech is, or shall be downloaded to"
@@ -136,6 +143,16 @@ train() {
 }
 
 lm() {
+    if [[ -n $neural_text ]]; then
+        local texts
+        read -ra texts <<<"$neural_text"
+        "$python" -m lm train "${texts[@]}" --kind lstm --normalize \
+            --config "$recipe/conf/$neural_conf.toml" -o "$neural"
+    fi
+    ngram
+}
+
+ngram() {
     local source="$lm"
     if [[ -n $lm_text ]]; then
         local texts
@@ -161,9 +178,11 @@ tune() {
         return
     fi
     manifests "${dev_sets[@]}"
-    asr tune "${files[@]}" --model "$exp/model" --lm "$exp/words.ngram" --output "$exp/ngram"
+    asr tune "${files[@]}" --model "$model" --lm "$exp/words.ngram" --output "$exp/ngram"
     if [[ -n $neural ]]; then
-        asr tune "${files[@]}" --model "$exp/model" --lm "$exp/words.ngram" --neural "$neural" \
+        asr tune "${files[@]}" --model "$model" --lm "$exp/words.ngram" --neural "$neural" \
+            --rescore --output "$exp/rescored"
+        asr tune "${files[@]}" --model "$model" --lm "$exp/words.ngram" --neural "$neural" \
             --output "$exp/neural"
     fi
 }
@@ -174,15 +193,15 @@ decode_with() {
     shift
     mkdir -p "$exp/decode/$name"
     for subset in "${dev_sets[@]}" "${scored_sets[@]}"; do
-        asr evaluate "$exp/manifests/$subset.jsonl" --model "$exp/model" --worst 3 \
-            --output "$exp/decode/$name/$subset.jsonl" "$@"
+        asr evaluate "$exp/manifests/$subset.jsonl" --model "$model" --worst 3 --json \
+            --output "$exp/decode/$name/$subset.jsonl" "$@" >"$exp/decode/$name/$subset.json"
     done
 }
 
 decode() {
     decode_with greedy --greedy
     local name
-    for name in ngram neural; do
+    for name in ngram rescored neural; do
         if [[ -e $exp/$name/decoding.toml ]]; then
             decode_with "$name" --decoding "$exp/$name/decoding.toml"
         fi
@@ -191,6 +210,10 @@ decode() {
 
 score() {
     "$python" "$recipe/score.py" "$exp" --test "${scored_sets[@]}" --dev "${dev_sets[@]}"
+    if [[ -n $neural && -e $exp/words.ngram ]]; then
+        manifests "${dev_sets[@]}"
+        "$python" "$recipe/perplexity.py" "$exp/words.ngram" "$neural" "${files[@]}"
+    fi
 }
 
 run_stages download prepare tokenizer train lm tune decode score

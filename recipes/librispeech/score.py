@@ -2,9 +2,11 @@
 
     python recipes/librispeech/score.py EXP --test test-clean test-other --dev dev-clean
 
-reads EXP/decode/DECODER/SUBSET.jsonl for the decoders greedy, ngram and neural, as far as they are
-there.  "wer" in score.json is that of the last of them on the first test subset.  Each decoder is
-compared with the one before it on the dev subsets together.
+reads EXP/decode/DECODER/SUBSET.jsonl for the decoders greedy, ngram, rescored (the neural model on
+the n-best) and neural (inside the beam), as far as they are there, and from SUBSET.json beside it
+their speed and the normalised cross entropy of their confidences.  "wer" in score.json is that of
+the last of them on the first test subset.  Each decoder is compared with the one before it on the
+dev subsets together.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from asr.transcripts import read_transcripts
 
 __all__ = ["compare_decoders", "main", "score_subset"]
 
-DECODERS = ("greedy", "ngram", "neural")
+DECODERS = ("greedy", "ngram", "rescored", "neural")
 
 
 def score_subset(path: Path) -> dict[str, Any]:
@@ -33,7 +35,9 @@ def score_subset(path: Path) -> dict[str, Any]:
         [line.text for line in hypotheses],
         speakers=[line.speaker for line in references],
     )
-    return {name: value for name, value in result.to_dict(0).items() if name != "worst"}
+    measured = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    figures = {name: value for name, value in result.to_dict(0).items() if name != "worst"}
+    return {**figures, **{name: measured[name] for name in ("rtf", "confidence_nce")}}
 
 
 def compare_decoders(folder: Path, before: str, after: str, subsets: Sequence[str]) -> Any:
@@ -54,8 +58,13 @@ def _row(subset: str, decoder: str, figures: dict[str, Any]) -> str:
     low_high = f"{interval[0]:.2%} to {interval[1]:.2%}" if interval else "-"
     return (
         f"| {subset} | {decoder} | {figures['n_utterances']:,} | {figures['n_words']:,} "
-        f"| {figures['wer']:.2%} | {low_high} | {figures['cer']:.2%} |"
+        f"| {figures['wer']:.2%} | {low_high} | {figures['cer']:.2%} "
+        f"| {1 / max(figures['rtf'], 1e-9):.0f} | {_or_dash(figures['confidence_nce'])} |"
     )
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _results(folder: Path, test: Sequence[str], dev: Sequence[str]) -> dict[str, Any]:
@@ -94,8 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     path: Path = arguments.exp / "score.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print("| subset | decoder | utterances | words | WER | 95 % interval | CER |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| subset | decoder | utterances | words | WER | 95 % interval | CER | x real time | NCE |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for subset in (*arguments.test, *arguments.dev):
         for decoder, subsets in result["decoders"].items():
             print(_row(subset, decoder, subsets[subset]))
