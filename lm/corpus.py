@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.errors import TextError
-from lm.backoff import SPECIAL_WORDS, UNKNOWN, Ints
+from lm.backoff import END, SPECIAL_WORDS, UNKNOWN, Ints
 from lm.compressed import ByteReader, PathName
 
 __all__ = [
@@ -120,6 +120,7 @@ def read_corpus(
     *,
     split: Split | None = None,
     skip_symbols: bool = False,
+    enough: int = 0,
     on_progress: Progress | None = None,
 ) -> Corpus:
     """Read sentences, one a line, from text files.
@@ -129,14 +130,21 @@ def read_corpus(
         split: makes the units of a line (`split_characters`, a tokenizer); words by default,
             which ASCII white space parts
         skip_symbols: leave <s>, </s> and <unk> in the text out, as `lmplz --skip_symbols` does
+        enough: read no further block after so many words; 0: read everything
         on_progress: told the bytes read
 
     Raises:
         TextError: a file that cannot be read, is not UTF-8 or holds one of those symbols
     """
     ids = _Ids()
-    blocks = read_blocks(paths, split=split, on_progress=on_progress)
-    return _corpus(ids, [_token_ids(block, ids, skip_symbols, place) for block, place in blocks])
+    parts: list[Ints] = []
+    n_words = 0
+    for block, place in read_blocks(paths, split=split, on_progress=on_progress):
+        parts.append(_token_ids(block, ids, skip_symbols, place))
+        n_words += int(np.count_nonzero(parts[-1] != END))
+        if enough and n_words >= enough:
+            break
+    return _corpus(ids, parts)
 
 
 def corpus_from_sentences(sentences: Iterable[Sequence[str]]) -> Corpus:

@@ -115,3 +115,11 @@ def test_word_lists(tmp_path: Path) -> None:
         read_words(_write(tmp_path, b" \n"))
     with pytest.raises(TextError, match="not UTF-8"):
         read_words(_write(tmp_path, b"A\n\xff\n"))
+
+
+def test_reading_ends_where_it_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "first").write_text("A B\n" * 10)
+    (tmp_path / "second").write_text("C\n")
+    paths = [tmp_path / "first", tmp_path / "second"]
+    for enough, n_tokens in ((0, 32), (1, 30), (20, 30), (21, 32)):
+        assert len(read_corpus(paths, enough=enough).tokens) == n_tokens

@@ -63,7 +63,7 @@ def encode(
     Raises:
         TextError: the file cannot be read, or hardly a word is frequent enough
     """
-    corpus = read_corpus([path], skip_symbols=True, on_progress=on_progress)
+    corpus = read_corpus([path], skip_symbols=True, enough=config.n_words, on_progress=on_progress)
     tokens = corpus.tokens
     if config.n_words:
         n_read = np.cumsum(tokens != END)
