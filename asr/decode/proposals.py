@@ -88,6 +88,8 @@ def propose(
                 node = slot["node"]
                 if node <= ROOT or not nodes[node]["tokens"] & likely_bits:
                     continue
+                if not bound + slot["inside_bound"] + frame[likely[0]] > floor:
+                    continue
                 first, end = nodes[node]["arc_start"], nodes[node + 1]["arc_start"]
             elif kind == _INSIDE:
                 first, end = 0, n_inside

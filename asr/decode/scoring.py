@@ -142,17 +142,18 @@ def make_scoring(
     """
     spelling = spelling_of(tokenizer)
     units = NO_MODEL if table is None else ngram_units(table, tokenizer, spelling)
+    word_ids = np.zeros(len(words or ()), np.int32)
     if words is None and table is not None and units == WORDS:
-        words = table.vocabulary[3:]
+        words, word_ids = table.vocabulary[3:], np.arange(3, table.n_words, dtype=np.int32)
+    elif words and table is not None and units == WORDS:
+        word_ids = np.array([table.word_id(word) for word in words], np.int32)
     if words and not tokenizer.marks_words:
         raise LanguageModelError(
             "a lexicon of words, but the tokenizer does not mark where words end; use a tokenizer "
             "of characters with a space or of word pieces"
         )
-    log_probs = np.zeros(len(words or ()), np.float32)
-    word_ids = np.zeros(len(words or ()), np.int32)
-    if words and table is not None and units == WORDS:
-        word_ids = np.array([table.word_id(word) for word in words], np.int32)
+    log_probs = np.zeros(len(word_ids), np.float32)
+    if table is not None and units == WORDS:
         log_probs = _unigrams(table)[word_ids]
     token_ids = [0] * tokenizer.n_tokens
     if table is not None and units == TOKENS:
@@ -187,7 +188,9 @@ def ngram_units(table: NgramTable, tokenizer: Tokenizer, spelling: Spelling) -> 
     if known and known <= symbols and known & starting:
         return TOKENS
     characters = set("".join(spelling.texts))
-    n_spelled = sum(map(characters.issuperset, units))
+    n_spelled = len(units)
+    if not characters.issuperset("".join(units)):
+        n_spelled = sum(map(characters.issuperset, units))
     if tokenizer.marks_words and 2 * n_spelled > len(units):
         return WORDS
     examples = ", ".join(map(repr, units[:3]))
