@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -471,3 +472,21 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
         errors = capsys.readouterr().err
         assert message in errors
         assert errors.count("\n") == 1
+
+
+def test_a_model_is_shipped_in_half_precision(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = toy_config(toy_text(tmp_path, 100), **{"training.max_steps": 2})
+    train(config, tmp_path / "exp")
+    main_of_tool = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "ship_lm.py"))["main"]
+    assert main_of_tool([str(tmp_path / "exp"), str(tmp_path / "shipped")]) == 0
+    assert capfd.readouterr().out.startswith(f"{tmp_path / 'shipped'}: ")
+    assert str(tmp_path) not in (tmp_path / "shipped" / "config.toml").read_text()
+    whole, half = (NeuralLanguageModel.load(tmp_path / name) for name in ("exp", "shipped"))
+    assert half.network.embedding.weight.dtype == torch.float32
+    (expected,), (found,) = (model.log_probs([[2, 3, 4]]) for model in (whole, half))
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert not np.array_equal(found, expected)
+    assert main_of_tool([str(tmp_path / "none"), str(tmp_path / "shipped")]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
