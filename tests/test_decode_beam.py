@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr.decode import compiled
+from asr.decode import compiled, engine
 from asr.decode.beam import BeamHypothesis, BeamOptions, BeamSearch
 from asr.decode.nbest import NBest
 from asr.errors import AsrError, ConfigError, LanguageModelError
@@ -245,3 +245,13 @@ def test_compiled_code_is_made_anew_when_any_of_its_sources_changes() -> None:
     for path in Path(compiled.__file__).parent.glob("*.py"):
         if "from asr.decode.compiled import" in path.read_text(encoding="utf-8"):
             assert path.stem in compiled.SOURCES
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_a_quantised_table_needs_no_second_compilation(bits: int) -> None:
+    frames = random_frames(12, LETTERS.n_tokens, seed=3, sharpness=2.0)
+    found = run(BeamSearch(LETTERS, table=WORD_MODEL), frames)
+    n_versions = len(engine.search.signatures)  # type: ignore[attr-defined]
+    quantised = run(BeamSearch(LETTERS, table=WORD_MODEL.quantize(bits)[0]), frames)
+    assert len(engine.search.signatures) == n_versions  # type: ignore[attr-defined]
+    np.testing.assert_allclose(quantised.scores, found.scores, atol=0.1)
