@@ -61,7 +61,7 @@ class OptimizationConfig(TrainingConfig):
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=50, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    max_steps: int = Field(default=2500, ge=1, description="of a network that captions")
+    max_steps: int = Field(default=2000, ge=1, description="of a network that captions")
     one_to_one_steps: int = Field(default=500, ge=1, description="of a network that names")
     evaluate_every: int = Field(default=250, ge=1)
     batch_size: int = Field(default=32, ge=1)
@@ -77,21 +77,26 @@ class CaptionsConfig(Section):
 
 
 class PictureEncoder(nn.Module):
-    """Convolutions of kernel 3 and stride 2, each followed by ReLU, and a summary of all places.
+    """Convolutions of kernel 3 and stride 2, and a summary of all places.
 
-        h = relu(conv(... relu(conv(x)) ...));   summary = relu(W flatten(h) + b)
+        h = relu(norm(conv(... relu(norm(conv(x))) ...)));   summary = relu(W flatten(h) + b)
+
+    where norm brings each channel to mean 0 and deviation 1 over the batch, and what was learned.
 
     Args:
         size: pixels of a side, S.
         channels: of each convolution; the last is M.
         summary_size: of the summary.
+
+    Reference: Ioffe and Szegedy, "Batch normalization", ICML 2015.
     """
 
     def __init__(self, size: int, channels: list[int], summary_size: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for n_inputs, n_outputs in zip([3, *channels[:-1]], channels, strict=True):
-            layers += [nn.Conv2d(n_inputs, n_outputs, 3, stride=2, padding=1), nn.ReLU()]
+            convolution = nn.Conv2d(n_inputs, n_outputs, 3, stride=2, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(n_outputs), nn.ReLU()]
             size = -(-size // 2)
         self.convolutions = nn.Sequential(*layers)
         self.n_places, self.memory_size, self.summary_size = size**2, channels[-1], summary_size
