@@ -21,13 +21,13 @@ from asr.errors import AsrError, ConfigError
 from asr.metrics import compare, score
 from asr.transcripts import read_transcripts
 
-__all__ = ["compare_decoders", "main", "score_subset"]
+__all__ = ["compare_decoders", "error_rates", "main", "score_subset"]
 
 DECODERS = ("greedy", "ngram", "rescored", "neural")
 
 
-def score_subset(path: Path) -> dict[str, Any]:
-    """Return the figures of one file of hypotheses, without single utterances."""
+def error_rates(path: Path) -> dict[str, Any]:
+    """Return the error rates of one file of hypotheses, without single utterances."""
     references = read_transcripts(path, is_reference=True)
     hypotheses = read_transcripts(path, is_reference=False)
     result = score(
@@ -35,9 +35,13 @@ def score_subset(path: Path) -> dict[str, Any]:
         [line.text for line in hypotheses],
         speakers=[line.speaker for line in references],
     )
+    return {name: value for name, value in result.to_dict(0).items() if name != "worst"}
+
+
+def score_subset(path: Path) -> dict[str, Any]:
+    """Return the error rates, the speed and the confidences' cross entropy of one file."""
     measured = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    figures = {name: value for name, value in result.to_dict(0).items() if name != "worst"}
-    return {**figures, **{name: measured[name] for name in ("rtf", "confidence_nce")}}
+    return error_rates(path) | {name: measured[name] for name in ("rtf", "confidence_nce")}
 
 
 def compare_decoders(folder: Path, before: str, after: str, subsets: Sequence[str]) -> Any:

@@ -1,0 +1,296 @@
+"""Which ideas help: a baseline and steps from it, each trained alike and measured on dev sets.
+
+    python recipes/librispeech/ladder.py recipes/librispeech/conf/ladder.toml EXP \\
+        --train train.jsonl ... --dev dev-clean.jsonl ... [--jobs 8 --minutes 9]
+    python recipes/librispeech/ladder.py --table EXP --readme recipes/librispeech/README.md
+
+The TOML file names the configuration of the baseline and the steps; a step changes values of the
+one it is `on`, or names a model that is there already.  EXP/NAME receives its training,
+EXP/decode/NAME what it recognises of each dev set (greedily), EXP/ladder.json the figures after
+every step.  The same command goes on after an interruption, and steps can be added.
+
+On one large GPU let several run at a time (--jobs; `data.cache = "device"` keeps the features in
+its memory).  With --minutes, trainings are interrupted then and measured as far as they are: set
+`training.epochs` so that the learning rate has fallen by that time.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from score import compare_decoders, error_rates
+
+from asr.cli import run_program
+from asr.errors import AsrError, ConfigError
+from asr.readme_table import write_table
+from asr.recipe_programs import describe_machine
+from asr.toml_config import Section, load_toml
+
+__all__ = ["Ladder", "Step", "main", "overrides_of", "table"]
+
+
+class Step(Section):
+    """A training, or a model that is there."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    on: str = Field(default="", description="the step it changes and is compared with")
+    set: list[str] = Field(default=[], description="values changed, as in `asr train --set`")
+    model: str = Field(default="", description="a model to measure instead of a training")
+    about: str = Field(default="", description="the idea, in a few words")
+
+
+class Ladder(Section):
+    """All of them."""
+
+    base: str = Field(description="configuration of the baseline, beside this file")
+    steps: list[Step] = Field(min_length=1)
+
+
+def overrides_of(step: Step, steps: Sequence[Step]) -> list[str]:
+    """Return the `--set` values of a step, those of the steps that it is on first.
+
+    Raises:
+        ConfigError: a step is on one that does not come before it.
+    """
+    before = {each.name: each for each in steps[: steps.index(step)]}
+    if not step.on:
+        return list(step.set)
+    if step.on not in before:
+        raise ConfigError(f"step {step.name}: it is on {step.on!r}, which does not come before it")
+    return [*overrides_of(before[step.on], steps), *step.set]
+
+
+class Runner:
+    """Trains and measures steps.
+
+    Args:
+        arguments: of the command line.
+        ladder: what is to be done.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, ladder: Ladder) -> None:
+        self.arguments = arguments
+        self.ladder = ladder
+        self.base = arguments.config.parent / ladder.base
+        self.exp: Path = arguments.exp
+        self.deadline = time.monotonic() + 60 * (arguments.minutes or 1e6)
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.lock = threading.Lock()
+
+    def measure(self, step: Step) -> dict[str, Any]:
+        """Train a step as far as the time goes, and measure it."""
+        path = self.exp / step.name / "step.json"
+        if path.exists():
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        started = time.monotonic()
+        model = step.model or str(self.exp / step.name)
+        if not step.model:
+            self._train(step)
+            if not Path(model, "best").is_dir():
+                raise ConfigError(f"{model}: no evaluation before the time was over")
+        seconds = time.monotonic() - started
+        decoded = self.exp / "decode" / step.name
+        decoded.mkdir(parents=True, exist_ok=True)
+        for manifest in self.arguments.dev:
+            self._asr(
+                self.exp / f"{step.name}.log", "evaluate", manifest, "--model", model, "--greedy",
+                "--worst", "0", "--output", decoded / manifest.name,
+            )  # fmt: skip
+        found = _model_facts(model) | {
+            "name": step.name,
+            "on": step.on,
+            "about": step.about,
+            "set": step.set,
+            "seconds": None if step.model else seconds,
+            "sets": {each.stem: error_rates(decoded / each.name) for each in self.arguments.dev},
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return found
+
+    def _train(self, step: Step) -> None:
+        lists = {"data.train": self.arguments.train, "data.dev": self.arguments.dev}
+        values = [
+            f"{name}={json.dumps([str(path.resolve()) for path in paths])}"
+            for name, paths in lists.items()
+        ]
+        values += overrides_of(step, self.ladder.steps)
+        options = chain.from_iterable(("--set", value) for value in values)
+        log = self.exp / f"{step.name}.log"
+        self._asr(log, "train", self.base, "--exp", self.exp / step.name, *options)
+
+    def _asr(self, log: Path, command: str, *options: object) -> None:
+        """Run a command of asr; a training is interrupted when the time is over."""
+        words = [sys.executable, "-m", "asr", command, *map(str, options)]
+        with log.open("ab") as file:
+            process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
+        with self._tracked(process):
+            left = self.deadline - time.monotonic() if command == "train" else None
+            try:
+                code = process.wait(left if left is None else max(left, 0.0))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+                return
+        if code:
+            raise ConfigError(f"asr {command} ended with exit code {code}; see {log}")
+
+    @contextmanager
+    def _tracked(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        with self.lock:
+            self.running.add(process)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.running.discard(process)
+
+    def interrupt(self) -> None:
+        """Let the trainings save their state and end."""
+        with self.lock:
+            for process in self.running:
+                process.send_signal(signal.SIGINT)
+
+
+def _model_facts(model: str) -> dict[str, Any]:
+    from asr.models.recognizer import Recognizer, find_model
+
+    folder = find_model(model)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    network = Recognizer.load(folder).network
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "epoch": metrics["epoch"],
+    }
+
+
+def climb(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure all steps and return what ladder.json holds.
+
+    Raises:
+        ConfigError: the file of steps is wrong, or nothing could be measured.
+    """
+    ladder = load_toml(Ladder, arguments.config)
+    for step in ladder.steps:
+        overrides_of(step, ladder.steps)
+    runner = Runner(arguments, ladder)
+    arguments.exp.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    result: dict[str, Any] = {}
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        waiting = {pool.submit(runner.measure, step): step for step in ladder.steps}
+        try:
+            for done in as_completed(waiting):
+                try:
+                    found[waiting[done].name] = done.result()
+                except AsrError as error:
+                    print(f"ladder: {waiting[done].name}: {error}", file=sys.stderr)
+                    continue
+                result = _result(arguments, [step.name for step in ladder.steps], found)
+                print(_line(found[waiting[done].name]), flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.interrupt()
+            raise
+    if not found:
+        raise ConfigError("no step was measured")
+    return result
+
+
+def _result(
+    arguments: argparse.Namespace, order: Sequence[str], found: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the figures of the steps that are done, and write them."""
+    steps = [found[name] for name in order if name in found]
+    sets = [path.stem for path in arguments.dev]
+    for step in steps:
+        if step["on"] in found:
+            step["against"] = compare_decoders(
+                arguments.exp / "decode", step["on"], step["name"], sets
+            )
+    result = {"sets": sets, "machine": describe_machine(), "steps": steps}
+    path = arguments.exp / "ladder.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _line(step: dict[str, Any]) -> str:
+    rates = ", ".join(f"{name} {figures['wer']:.1%}" for name, figures in step["sets"].items())
+    return f"{step['name']}: {rates}"
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    sets = result["sets"]
+    rows = [
+        f"Greedy, with 95 % intervals over speakers; on {result['machine']}.",
+        "",
+        f"| step | parameters | epochs | {' | '.join(f'{n} WER | CER' for n in sets)} "
+        "| against | minutes |",
+        "|---" * (5 + 2 * len(sets)) + "|",
+    ]
+    for step in result["steps"]:
+        cells = [f"{step['name']} ({step['about']})" if step["about"] else step["name"]]
+        cells += [f"{step['parameters'] / 1e6:.1f} M", f"{step['epoch']:.1f}"]
+        for figures in (step["sets"][name] for name in sets):
+            cells += [f"{figures['wer']:.1%}{_interval(figures)}", f"{figures['cer']:.1%}"]
+        against = step.get("against")
+        cells.append(
+            f"{step['on']}: {100 * against['difference']:+.1f}{_interval(against)}"
+            if against
+            else ""
+        )
+        cells.append("" if step["seconds"] is None else f"{step['seconds'] / 60:.0f}")
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _interval(figures: dict[str, Any]) -> str:
+    if not figures["interval"]:
+        return ""
+    low, high = figures["interval"]
+    return f" ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("config", metavar="STEPS.toml", type=Path, nargs="?")
+    parser.add_argument("exp", metavar="EXP", type=Path, help="experiment folder")
+    for name in ("train", "dev"):
+        parser.add_argument(f"--{name}", metavar="MANIFEST", type=Path, nargs="+", default=[])
+    parser.add_argument("--jobs", type=int, default=1, help="steps at a time (default: 1)")
+    parser.add_argument("--minutes", type=float, help="for all trainings together")
+    parser.add_argument("--table", action="store_true", help="print the table of ladder.json again")
+    parser.add_argument("--readme", type=Path, help="also write the table there")
+    return run_program("ladder", lambda: _run(parser.parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.exp / "ladder.json"
+    if arguments.table:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    elif arguments.config is None or not arguments.dev:
+        raise ConfigError("a file of steps, an experiment folder and --dev are needed")
+    else:
+        result = climb(arguments)
+    text = table(result)
+    print(text)
+    if arguments.readme:
+        write_table(arguments.readme, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

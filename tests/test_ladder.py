@@ -1,0 +1,84 @@
+"""recipes/librispeech/ladder.py: steps that build on one another, measured against them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from asr.config import load_config
+from asr.errors import ConfigError
+from asr.manifest import Utterance, write_manifest
+from asr.toml_config import load_toml
+from tests.recipe_scripts import Script, imported, script_runner
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "librispeech"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Iterator[SimpleNamespace]:
+    with imported(RECIPE, ("ladder", "score")) as modules:
+        yield modules
+
+
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Script:
+    monkeypatch.syspath_prepend(RECIPE)
+    return script_runner(RECIPE, capsys)
+
+
+def test_a_step_has_the_values_of_those_it_is_on(recipe: SimpleNamespace) -> None:
+    step, overrides_of = recipe.ladder.Step, recipe.ladder.overrides_of
+    steps = [
+        step(name="base", set=["seed=1"]),
+        step(name="wide", on="base", set=["model.hidden_size=384"]),
+        step(name="long", on="wide", set=["training.epochs=9", "seed=2"]),
+        step(name="lost", on="later"),
+        step(name="later"),
+    ]
+    assert overrides_of(steps[2], steps) == [
+        "seed=1", "model.hidden_size=384", "training.epochs=9", "seed=2",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="step lost: it is on 'later', which does not come bef"):
+        overrides_of(steps[3], steps)
+
+
+def test_all_steps_of_the_recipe_are_valid_and_differ(recipe: SimpleNamespace) -> None:
+    ladder = load_toml(recipe.ladder.Ladder, RECIPE / "conf" / "ladder.toml")
+    configs = [
+        load_config(RECIPE / "conf" / ladder.base, recipe.ladder.overrides_of(step, ladder.steps))
+        for step in ladder.steps
+    ]
+    assert len({config.model_dump_json() for config in configs}) == len(ladder.steps)
+    assert len({step.name for step in ladder.steps}) == len(ladder.steps)
+
+
+def test_measures_models_and_names_steps_that_fail(tmp_path: Path, script: Script) -> None:
+    sample = ROOT / "examples" / "hello.wav"
+    dev = tmp_path / "dev.jsonl"
+    write_manifest(dev, [Utterance(sample, 3.0, "HELLO", "one"), Utterance(sample, 3.0, "WORLD")])
+    steps = tmp_path / "steps.toml"
+    steps.write_text(
+        f"base = {str(RECIPE / 'conf' / 'tiny.toml')!r}\n"
+        "[[steps]]\nname = 'package'\nmodel = 'default'\nabout = 'as it is'\n"
+        "[[steps]]\nname = 'nowhere'\non = 'package'\nmodel = 'nowhere'\n"
+    )
+    exp = tmp_path / "exp"
+    done = script("ladder.py", steps, exp, "--dev", dev)
+    assert done.returncode == 0, done.stderr
+    assert "| package (as it is) | 4.4 M |" in done.stdout
+    assert "ladder: nowhere: asr evaluate ended with exit code 2" in done.stderr
+    (step,) = json.loads((exp / "ladder.json").read_text())["steps"]
+    assert step["sets"]["dev"]["n_words"] == 2
+
+    # What is measured is not measured again; a step that was mended is.
+    before = (exp / "package" / "step.json").stat().st_mtime_ns
+    steps.write_text(steps.read_text().replace("model = 'nowhere'", "model = 'default'"))
+    again = script("ladder.py", steps, exp, "--dev", dev)
+    assert again.returncode == 0, again.stderr
+    assert "| package: +0.0" in again.stdout
+    assert (exp / "package" / "step.json").stat().st_mtime_ns == before
+    assert again.stdout.endswith(script("ladder.py", "--table", exp).stdout)
+    assert script("ladder.py", steps, exp).returncode == 2
