@@ -107,6 +107,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         print(prompt, end="", flush=True)
         turn = sys.stdin.readline()
         if not turn:
+            print(end="\n" if prompt else "")
             return 0
         if turn.strip():
             print(chatbot.reply(turn) or "(no character of this is known)", flush=True)

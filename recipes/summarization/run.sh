@@ -9,7 +9,7 @@
 #
 # --data is the folder with train.jsonl, dev.jsonl and test.jsonl, as SciTLDR-Data/SciTLDR-A in
 #   git clone https://github.com/allenai/scitldr
-# Configurations: summarization (default), tiny (a smoke test of some seconds on 60 papers).
+# Configurations: summarization (default), tiny (a smoke test of some seconds on 40 papers).
 # Options of this recipe:
 #   --width N            of the beam (default: 5)
 set -euo pipefail
@@ -23,7 +23,7 @@ parse_options "$@"
 
 sizes=()
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    sizes=(--papers 60 --pieces 300) width="${width:-2}"
+    sizes=(--papers 40 --pieces 800) width="${width:-2}"
 fi
 width="${width:-5}"
 [[ -n $data ]] || fail "--data DIR is needed: the folder of SciTLDR-A"
