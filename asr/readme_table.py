@@ -9,12 +9,13 @@ __all__ = ["MARKS", "write_table"]
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 
 
-def write_table(readme: Path, text: str) -> None:
+def write_table(readme: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the marks of a README.
 
     Args:
-        readme: a file with both `MARKS`, each in a line of its own.
+        readme: a file with both marks, each in a line of its own.
         text: Markdown.
+        marks: where the text begins and where it ends.
 
     Raises:
         ConfigError: the file cannot be read or has no marks.
@@ -23,8 +24,8 @@ def write_table(readme: Path, text: str) -> None:
         content = readme.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{readme}: cannot be read ({error.strerror})") from None
-    before, start, rest = content.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    before, start, rest = content.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (start and end):
-        raise ConfigError(f"{readme}: has no lines {MARKS[0]} and {MARKS[1]} to write between")
+        raise ConfigError(f"{readme}: has no lines {marks[0]} and {marks[1]} to write between")
     readme.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")

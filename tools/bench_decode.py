@@ -2,6 +2,7 @@
 
     tools/make_peers.sh                                    # once
     python tools/bench_decode.py [--quick] [--peers .data/peers] [--output .data/bench_decode]
+    python tools/bench_decode.py --emissions a --pruning defaults matched --readme README.md
 
 All decode the same emissions with the same lexicon of 120,000 words and the same word 3-gram, in
 one thread each, turn by turn, so that other load hits all alike; times are CPU seconds.  One score
@@ -20,10 +21,11 @@ import itertools
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +38,15 @@ from decode_report import PEER_BEAM, CommonScorer, Record, Report
 
 from asr.decode.beam import BeamOptions
 from asr.errors import AsrError
+from asr.readme_table import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("decode_peers.py")
 DEFAULTS = BeamOptions()
 PEER_BEAMS = (16, 50, PEER_BEAM)
 QUICK_PEER_BEAMS = (16, PEER_BEAM)
+EMISSIONS = ("a", "b2", "b3", "c")
+README_MARKS = ("<!-- bench_decode -->", "<!-- end of bench_decode -->")
 WIDTHS = (2, 4, 8, 16, 25, 50, 64, 100, 200)
 QUICK_WIDTHS = (4, 8, 16, 50, 100)
 LARGE_BEAM, N_LARGE = 500, 20
@@ -154,13 +159,23 @@ class Worker:
         self._process.communicate()
 
 
-def panels(names: list[str], run: int, *, quick: bool) -> Iterator[list[Setting]]:
+@dataclass(frozen=True)
+class Choice:
+    """What is measured."""
+
+    emissions: Sequence[str]
+    regimes: Sequence[str]
+    quick: bool
+
+
+def panels(names: list[str], run: int, choice: Choice) -> Iterator[list[Setting]]:
     """The settings of each set of emissions and each regime, decoders by turns."""
+    quick = choice.quick
     widths = QUICK_WIDTHS if quick else WIDTHS
     beams: tuple[int, ...] = QUICK_PEER_BEAMS if quick else PEER_BEAMS
     if run:
         beams = (PEER_BEAM,)
-    for emissions, regime in itertools.product(("a", "b2", "b3", "c"), REGIMES):
+    for emissions, regime in itertools.product(choice.emissions, choice.regimes):
         columns: list[tuple[str, str, tuple[int, ...], float]]
         columns = [("ours", "ours", widths, 1.0), ("ours, text only", "ours", widths, 1.0)]
         if regime == "defaults":
@@ -184,8 +199,8 @@ def panels(names: list[str], run: int, *, quick: bool) -> Iterator[list[Setting]
 class Bench:
     """Runs the workers."""
 
-    def __init__(self, material: Material, pythons: dict[str, str], *, quick: bool) -> None:
-        self._material, self._pythons, self._quick = material, pythons, quick
+    def __init__(self, material: Material, pythons: dict[str, str], choice: Choice) -> None:
+        self._material, self._pythons, self._choice = material, pythons, choice
         self._workers = {name: self._worker(name) for name in pythons}
         self.records: list[Record] = []
         self.loading: dict[str, dict[str, list[float]]] = {}
@@ -199,11 +214,15 @@ class Bench:
         request = setting.request(self._material.alpha, self._material.beta)
         return worker.ask(request, seconds, n_utterances)
 
+    def warm_up(self) -> None:
+        """Let all have decoded something: code is compiled, and files are in memory."""
+        for name, worker in self._workers.items():
+            self._ask(worker, Setting("a", "defaults", name, name, 100, 1.0), 1, 1)
+
     def load(self, n_runs: int) -> None:
         """Measure the start up to the first text, and memory after some, in fresh processes."""
-        for _, (name, running) in itertools.product(range(n_runs), self._workers.items()):
+        for _, name in itertools.product(range(n_runs), self._workers):
             setting = Setting("a", "defaults", name, name, 100, 1.0)
-            self._ask(running, setting, 1, 1)  # compiled, and files in memory
             worker = self._worker(name)
             first = self._ask(worker, setting, 1, 1)
             last = self._ask(worker, setting, 3, 20)
@@ -214,7 +233,7 @@ class Bench:
 
     def measure(self, run: int, deadline: float, n_utterances: int) -> None:
         """Go through all settings once; the time left is shared out at each panel."""
-        todo = list(panels(list(self._workers), run, quick=self._quick))
+        todo = list(panels(list(self._workers), run, self._choice))
         left = sum(setting.weight for panel in todo for setting in panel)
         for panel in todo:
             unit = max(deadline - time.monotonic(), 0) / left
@@ -261,12 +280,37 @@ def describe_loading(loading: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines)
 
 
+def describe_run(n_runs: int, n_utterances: int) -> str:
+    """What the times depend on."""
+    return (
+        f"CPU times of one thread, {processor_name()}, {os.cpu_count()} cores, load average "
+        f"{os.getloadavg()[0]:.0f}; {n_runs} runs, {n_utterances} utterances at most."
+    )
+
+
+def processor_name() -> str:
+    """The model of the CPU, and the family of models where only Linux's number tells them apart."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.processor()
+    lines = (line.partition(":") for line in path.read_text(encoding="utf-8").splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    name = fields.get("model name", platform.machine())
+    return f"{name}, model {fields.get('model', '?')}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="10 utterances, one run")
     parser.add_argument("--minutes", type=float, help="of decoding (default: 26, quick: 1.3)")
     parser.add_argument("--runs", type=int, help="default: 3, quick: 1")
     parser.add_argument("--utterances", type=int, help="default: 100, quick: 10")
+    parser.add_argument(
+        "--emissions", nargs="+", choices=EMISSIONS, default=EMISSIONS, metavar="SET"
+    )
+    parser.add_argument("--pruning", nargs="+", choices=REGIMES, default=list(REGIMES))
+    parser.add_argument("--no-loading", action="store_true", help="leave load times out")
+    parser.add_argument("--readme", type=Path, help="write the comparison between its marks")
     parser.add_argument("--peers", type=Path, default=ROOT / ".data/peers")
     parser.add_argument("--output", type=Path, default=ROOT / ".data/bench_decode")
     parser.add_argument("--alpha", type=float, default=DEFAULTS.alpha)
@@ -292,15 +336,17 @@ def main() -> None:
         else:
             print(f"bench_decode: no {python}; see tools/make_peers.sh", file=sys.stderr)
     start = time.monotonic()
-    bench = Bench(material, pythons, quick=quick)
-    bench.load(n_runs)
+    bench = Bench(material, pythons, Choice(arguments.emissions, arguments.pruning, quick))
+    bench.warm_up()
+    bench.load(0 if arguments.no_loading else n_runs)
     n_utterances = arguments.utterances or (10 if quick else 100)
     decoding = time.monotonic()
     for run in range(n_runs):
         share = 1.0 if n_runs == 1 else FIRST_SHARE + (1 - FIRST_SHARE) * run / (n_runs - 1)
         n_asked = min(N_LATER, n_utterances) if run else n_utterances
         bench.measure(run, decoding + 0.9 * share * seconds, n_asked)
-    bench.measure_large(0.025 * seconds)
+    if not arguments.readme:
+        bench.measure_large(0.025 * seconds)
     bench.close()
     scorer = CommonScorer(
         material.tokenizer,
@@ -324,6 +370,9 @@ def main() -> None:
     )
     print(f"load average {os.getloadavg()[0]:.1f}, {n_runs} runs\n")
     print(describe_loading(bench.loading), report.markdown(), sep="\n\n")
+    if arguments.readme:
+        text = f"{report.summary()}\n\n{describe_run(n_runs, n_utterances)}"
+        write_table(arguments.readme, text, README_MARKS)
 
 
 if __name__ == "__main__":

@@ -314,6 +314,23 @@ class Report:
             )
         return "\n".join(lines)
 
+    def summary(self) -> str:
+        """The first table, for a README: each peer at beam 100 and what beats it."""
+        lines = [
+            "| pruning | peer, beam 100 | ours, beam | times faster (runs) | "
+            "WER of the peer -> ours | score of the peer -> ours | utterances |",
+            "|" + "---|" * 7,
+        ]
+        for m in self.matches():
+            below = "" if m.reached else " (lower)"
+            lines.append(
+                f"| {m.regime} | {m.peer} | {m.ours}, {m.width} | {m.ratio:.1f} "
+                f"({min(m.ratios):.1f} to {max(m.ratios):.1f}) | {m.peer_wer:.1%} -> "
+                f"{m.our_wer:.1%} | {m.peer_score:.2f} -> {m.our_score:.2f}{below} | "
+                f"{m.n_utterances} |"
+            )
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Both tables, for JSON."""
         matches = [{**asdict(match), "ratio": match.ratio} for match in self.matches()]
