@@ -19,6 +19,7 @@ __all__ = ["PEER_BEAM", "CommonScorer", "Match", "Record", "Report", "Row", "Utt
 
 PEER_BEAM = 100
 LEAST_DEFICIT = 1e-3
+LEAST_COMPARED = 5
 
 
 class CommonScorer:
@@ -315,13 +316,15 @@ class Report:
         return "\n".join(lines)
 
     def summary(self) -> str:
-        """The first table, for a README: each peer at beam 100 and what beats it."""
+        """The first table, for a README; without peers that got too little time to compare."""
         lines = [
             "| pruning | peer, beam 100 | ours, beam | times faster (runs) | "
             "WER of the peer -> ours | score of the peer -> ours | utterances |",
             "|" + "---|" * 7,
         ]
         for m in self.matches():
+            if m.n_utterances < LEAST_COMPARED:
+                continue
             below = "" if m.reached else " (lower)"
             lines.append(
                 f"| {m.regime} | {m.peer} | {m.ours}, {m.width} | {m.ratio:.1f} "
