@@ -67,8 +67,8 @@ def _compare(arguments: argparse.Namespace) -> int:
             log_probs = np.concatenate([model.log_probs(line) for line in test])
             perplexity = float(np.exp(-log_probs.mean(dtype=float)))
             done.append({"order": order, "perplexity": perplexity, "seconds": seconds})
+            write_json(path, {"size": config.compare.size, "models": done})
             print(f"lmplz, order {order}: perplexity {perplexity:.2f} in {seconds:.0f} s")
-    write_json(path, {"size": config.compare.size, "models": done})
     return 0
 
 
