@@ -21,7 +21,7 @@ from torch import Tensor
 
 from asr.data import FeatureSource
 from asr.errors import ManifestError
-from asr.features import FeatureExtractor
+from asr.features import FeatureExtractor, n_frames
 from asr.lexicon import Lexicon
 from asr.manifest import Utterance, read_lines, read_manifest
 
@@ -33,6 +33,7 @@ __all__ = [
     "labels_of_frames",
     "phone_segments",
     "read_labelled",
+    "read_labels",
 ]
 
 SILENCE = "SIL"
@@ -130,6 +131,29 @@ def labels_of_frames(
     return np.where(is_inside, ids[number], 0)
 
 
+def read_labels(
+    manifest: Path, alignments: Path, lexicon: Lexicon, stride: int
+) -> list[NDArray[np.int64]]:
+    """Read the labels of a manifest's utterances without their audio; see `read_labelled`."""
+    phones = (SILENCE, *lexicon.phones)
+    labels = []
+    for utterance, segments in _read_segments(manifest, alignments, lexicon):
+        n_kept = -(-n_frames(round(utterance.duration * 16_000)) // stride)
+        labels.append(labels_of_frames(segments, n_kept, stride, phones))
+    return labels
+
+
+def _read_segments(
+    manifest: Path, alignments: Path, lexicon: Lexicon
+) -> list[tuple[Utterance, list[Segment]]]:
+    utterances = read_manifest(manifest)
+    found = {line["audio_filepath"]: line for line in map(json.loads, read_lines(alignments))}
+    for utterance in utterances:
+        if utterance.audio_filepath.as_posix() not in found:
+            raise ManifestError(f"{alignments}: has no {utterance.id}; align {manifest} again")
+    return [(u, phone_segments(found[u.audio_filepath.as_posix()], lexicon)) for u in utterances]
+
+
 def read_labelled(
     manifest: Path, alignments: Path, lexicon: Lexicon, extractor: FeatureExtractor, stride: int
 ) -> list[LabelledUtterance]:
@@ -145,18 +169,13 @@ def read_labelled(
     Raises:
         ManifestError: an utterance was not aligned.
     """
-    utterances = read_manifest(manifest)
-    found = {line["audio_filepath"]: line for line in map(json.loads, read_lines(alignments))}
-    source = FeatureSource(utterances, extractor)
+    segments = _read_segments(manifest, alignments, lexicon)
+    source = FeatureSource([utterance for utterance, _ in segments], extractor)
     phones = (SILENCE, *lexicon.phones)
     labelled = []
-    for index, utterance in enumerate(utterances):
-        alignment = found.get(utterance.audio_filepath.as_posix())
-        if alignment is None:
-            raise ManifestError(f"{alignments}: has no {utterance.id}; align {manifest} again")
+    for index, (utterance, some) in enumerate(segments):
         features = source.features(index)
         features = ((features - features.mean(0)) / features.std(0).clamp_min(1e-3))[::stride]
-        segments = phone_segments(alignment, lexicon)
-        labels = labels_of_frames(segments, len(features), stride, phones)
+        labels = labels_of_frames(some, len(features), stride, phones)
         labelled.append(LabelledUtterance(utterance, features, torch.from_numpy(labels)))
     return labelled

@@ -16,8 +16,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from frames import SILENCE, UNKNOWN, LabelledUtterance
+from frames import SILENCE, UNKNOWN, LabelledUtterance, read_labels
 from labeller import FrameLabeller, load_labeller
 from torch import Tensor
 from train import read_part
@@ -56,7 +57,7 @@ def _label(network: FrameLabeller, utterance: LabelledUtterance) -> Tensor:
 def summarize(
     exp: Path,
     phones: Sequence[str],
-    training: Sequence[LabelledUtterance],
+    training: Tensor,
     test: Sequence[LabelledUtterance],
     found: Mapping[str, Sequence[Tensor]],
 ) -> dict[str, Any]:
@@ -65,12 +66,11 @@ def summarize(
     Args:
         exp: experiment folder.
         phones: with the silence.
-        training: what the networks were trained on.
+        training: labels of the frames that the networks were trained on, (N,).
         test: what they were asked.
         found: by model, what it said of each utterance of the test.
     """
-    labels = torch.cat([u.labels for u in training])
-    counts = labels[labels != UNKNOWN].bincount(minlength=len(phones))
+    counts = training[training != UNKNOWN].bincount(minlength=len(phones))
     references = torch.cat([u.labels for u in test])
     results = []
     for name, order in (("always", counts), ("always, of speech", counts[1:])):
@@ -85,7 +85,7 @@ def summarize(
     return {
         "frame_accuracy": results[-1]["all"],
         "results": results,
-        "minutes_of_training": sum(u.utterance.duration for u in training) / 60,
+        "n_training_frames": len(training),
         "n_utterances": len(test),
         "n_speakers": len({u.utterance.speaker for u in test}),
         "n_frames": int((references != UNKNOWN).sum()),
@@ -96,7 +96,7 @@ def summarize(
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     rows = [
-        f"Trained on {result['minutes_of_training']:.0f} minutes; tested on {result['n_frames']:,} "
+        f"Trained on {result['n_training_frames']:,} frames; tested on {result['n_frames']:,} "
         f"frames of {result['n_utterances']} utterances by {result['n_speakers']} other speakers.  "
         f"On {result['machine']}.",
         "",
@@ -176,7 +176,9 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     phones = (SILENCE, *lexicon.phones)
     networks = {name: load_labeller(exp, name, len(phones)) for name in arguments.models}
     config = next(iter(networks.values()))[0]
-    training = read_part(exp, "train", lexicon, config)
+    manifest, alignments = (exp / name / "train.jsonl" for name in ("manifests", "alignments"))
+    labels = read_labels(manifest, alignments, lexicon, config.input.stride)
+    training = torch.from_numpy(np.concatenate(labels))
     test = read_part(exp, "test", lexicon, config)
     found = {name: [_label(net, u) for u in test] for name, (_, net) in networks.items()}
     if arguments.draw:
