@@ -165,7 +165,7 @@ def draw(
     below.set_yticks(range(len(rows)), labels=list(rows))
     below.invert_yaxis()
     below.set(xlabel="seconds", xlim=(0, duration))
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=64)
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
