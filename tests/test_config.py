@@ -84,5 +84,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/conf/*.toml")), ids=str)
 def test_every_recipe_configuration_of_a_recogniser_is_valid(path: Path) -> None:
-    if "[data]" in path.read_text():
+    text = path.read_text()
+    # A [speller] is attention_asr's own; its tests read these files.
+    if "[data]" in text and "[speller]" not in text:
         load_config(path)
