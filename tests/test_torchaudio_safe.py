@@ -89,7 +89,8 @@ def with_native_library(folder: Path) -> dict[str, str]:
     compiler, nm, readelf = (shutil.which(name) for name in ("cc", "nm", "readelf"))
     if not (sys.platform == "linux" and compiler and nm and readelf):
         pytest.skip("the native library does not load and cannot be completed without a compiler")
-    libraries = sorted((installed() / "lib").glob("*torchaudio.*.so"))
+    # _torchaudio and libtorchaudio, as .so or .abi3.so; other extensions are not imported.
+    libraries = sorted((installed() / "lib").glob("*torchaudio.*so"))
     headers = subprocess.check_output([readelf, "-d", *libraries], text=True)
     listing = subprocess.check_output([nm, "-D", "--undefined-only", *libraries], text=True)
     undefined = {line.split()[-1] for line in listing.splitlines() if " U " in line}
