@@ -106,6 +106,47 @@ def test_unusable_tables_are_refused(recipe: SimpleNamespace, tmp_path: Path) ->
         data.read_set("imdb", tmp_path, config)
 
 
+def test_astd_has_the_parts_of_its_authors(recipe: SimpleNamespace, tmp_path: Path) -> None:
+    folder = tmp_path / "astd"
+    folder.mkdir()
+    (folder / "Tweets.txt").write_text("".join(f"tweet\t{n}\tPOS\r\n" for n in range(5)))
+    for part, rows in (("train", "3\n0\n"), ("validation", "4\n"), ("test", "1\n2\n")):
+        (folder / f"4class-unbalanced-{part}.txt").write_text(rows)
+    data, config = recipe.sentiment_data, recipe.sentiment_config.CsvConfig()
+    parts = data.read_set("astd", tmp_path, config)
+    assert parts.train == [data.Example(f"tweet\t{n}", "POS") for n in (3, 0)]
+    assert [example.text[-1] for example in (*parts.dev, *parts.test)] == ["4", "1", "2"]
+    (folder / "4class-unbalanced-test.txt").write_text("5\n")
+    with pytest.raises(AsrError, match=r"test\.txt: line numbers .* from 0 to 4"):
+        data.read_set("astd", tmp_path, config)
+    (folder / "Tweets.txt").write_text("no label\n")
+    with pytest.raises(AsrError, match=r"Tweets\.txt, line 1: a text, a tab and a label"):
+        data.read_set("astd", tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("arsarcasm", (11277, 1254, 3000)),
+        ("astd", (6001, 1997, 1999)),
+        ("ajgt", (1296, 144, 360)),
+        ("rt-polarity", (7678, 852, 2132)),
+    ],
+)
+def test_the_real_sets(
+    recipe: SimpleNamespace, asr_data: Path, name: str, sizes: tuple[int, ...]
+) -> None:
+    if name == "ajgt":
+        pytest.importorskip("openpyxl")
+    config = recipe.sentiment_config.CsvConfig()
+    parts = recipe.sentiment_data.read_set(name, asr_data / "text", config)
+    each = (parts.train, parts.dev, parts.test)
+    assert tuple(map(len, each)) == sizes
+    texts = [{recipe.sentiment_data.same_text(e.text) for e in part} for part in each]
+    assert not texts[0] & (texts[1] | texts[2])
+    assert not texts[1] & texts[2]
+
+
 def test_figures_by_hand(recipe: SimpleNamespace) -> None:
     training = recipe.text_training
     counts = training.confusion([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 0], 3)
@@ -175,7 +216,7 @@ def small(recipe: SimpleNamespace, **values: object) -> SimpleNamespace:
     return config.ClassifierConfig(
         labels=["bad", "good"],
         model=NeuralModelConfig(embedding_size=6, hidden_size=5, n_layers=2, dropout=0.0),
-        head=config.HeadConfig(hidden_size=8, dropout=0.0, token_dropout=0.0),
+        head=config.HeadConfig(hidden_size=16, dropout=0.0, token_dropout=0.0),
         **values,
     )
 
@@ -214,11 +255,12 @@ def test_fine_tuning_opens_group_by_group_and_learns(
     )
     network = predictor.network
     recipe.lstm_classifier.start_from_language_model(network, language_model)
-    texts, labels = zip(*texts_of_two_kinds(200), strict=True)
+    # More updates an epoch than the log has in a line.
+    texts, labels = zip(*texts_of_two_kinds(440), strict=True)
     encoded = recipe.text_training.Encoded(predictor.encode(texts), labels)
     task = recipe.text_training.TextTask(network, encoded, torch.ones(2), predictor.save)
     config = recipe.sentiment_config.FineTuningConfig(
-        epochs=8, learning_rate=0.03, batch_size=20, rate_factor=1.5
+        epochs=8, learning_rate=0.02, batch_size=20, rate_factor=1.5
     )
     before = {name: value.clone() for name, value in network.named_parameters()}
     moved: list[set[str]] = []
@@ -285,7 +327,7 @@ def tweets(tmp_path: Path) -> Path:
 def sets(models: str, tweets: Path) -> list[str]:
     """Options that run models on a file alone."""
     options = [f"runs={{csv=[{models}]}}", f'csv.file="{tweets}"', "preparation.n_pieces=60",
-               "preparation.limit=0"]  # fmt: skip
+               "preparation.limit={}"]  # fmt: skip
     return [part for option in options for part in ("--set", option)]
 
 
@@ -294,7 +336,7 @@ def test_from_a_table_to_the_sentiment_of_a_sentence(
 ) -> None:
     conf, exp = RECIPE / "conf" / "tiny.toml", tmp_path / "exp"
     options = sets('"tfidf", "lstm"', tweets)
-    options += ["--set", "training.epochs=6", "--set", "training.learning_rate=0.02"]
+    options += ["--set", "training.epochs=3", "--set", "training.learning_rate=0.02"]
     arguments = [str(conf), str(exp), *options]
     assert recipe.prepare.main([str(conf), str(tmp_path), str(exp), *options]) == 0
     assert "csv: 216 texts to train on, 24 dev, 60 test, 2 labels" in capsys.readouterr().out
@@ -306,8 +348,8 @@ def test_from_a_table_to_the_sentiment_of_a_sentence(
     assert np.sum(models["lstm"]["confusion"]) == 2 * 60
     assert (exp / "confusion.png").read_bytes().startswith(b"\x89PNG")
     table = capsys.readouterr().out
-    assert "| csv | TF-IDF, logistic regression | 1 | 100.0 | 100.0 |" in table
-    assert "| csv | LSTM from scratch | 2 | " in table
+    assert "| csv | 216, 60 | TF-IDF, logistic regression | 1 | 100.0 | 100.0 |" in table
+    assert "| csv | 216, 60 | LSTM from scratch | 2 | " in table
     model = exp / "models" / "csv" / "lstm-0"
     sentences = ["film actor scene end good", "music people story end bad ☃"]
     assert recipe.predict.main([str(model), *sentences]) == 0

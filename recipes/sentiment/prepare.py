@@ -58,7 +58,9 @@ def prepare(config: SentimentConfig, data: Path, folder: Path) -> None:
             raise ConfigError(f"runs.{name}: ulmfit needs the set in lm.sets, which is {shared}")
     sets: dict[str, Parts] = {}
     for name in dict.fromkeys([*config.runs, *shared]):
-        sets[name] = parts = _limited(read_set(name, data, config.csv), config.preparation.limit)
+        sets[name] = parts = _limited(
+            read_set(name, data, config.csv), config.preparation.limit.get(name)
+        )
         for part in ("train", "dev", "test"):
             write_part(folder / name / f"{part}.csv", getattr(parts, part))
         _check_labels(name, parts)
@@ -86,8 +88,8 @@ def _write_language_model_text(texts: Sequence[str], tokenizer: Tokenizer, folde
     print(f"lm.txt: {len(lines):,} texts, {n_words:,} words, {tokenizer.n_tokens:,} pieces")
 
 
-def _limited(parts: Parts, limit: int) -> Parts:
-    if not limit:
+def _limited(parts: Parts, limit: int | None) -> Parts:
+    if limit is None:
         return parts
     # Spread over the part: it may be sorted by label.
     return Parts(

@@ -67,15 +67,17 @@ def _on_dev(found: dict[str, Any]) -> float:
 
 
 def _summarize_set(exp: Path, name: str) -> dict[str, Any]:
-    parts = {part: read_part(exp / "data" / name / f"{part}.csv") for part in ("dev", "test")}
-    labels = sorted({example.label for examples in parts.values() for example in examples})
+    train, dev, test = (
+        read_part(exp / "data" / name / f"{part}.csv") for part in ("train", "dev", "test")
+    )
+    labels = sorted({example.label for example in train})
     models: dict[str, Any] = {}
     for kind, title in _NAMES.items():
         runs = sorted((exp / "models" / name).glob(f"{kind}-*/test.txt"))
         if not runs:
             continue
         found: dict[str, Any] = {"title": title, "n_seeds": len(runs)}
-        for part, examples in parts.items():
+        for part, examples in (("dev", dev), ("test", test)):
             reference = [labels.index(example.label) for example in examples]
             counts = [_counts(run.with_name(f"{part}.txt"), reference, labels) for run in runs]
             measured = [figures(each) for each in counts]
@@ -84,8 +86,7 @@ def _summarize_set(exp: Path, name: str) -> dict[str, Any]:
             found["confusion"] = np.sum(counts, axis=0).tolist()
         seconds = [(run.parent / "seconds").read_text(encoding="utf-8").split()[1] for run in runs]
         models[kind] = {**found, "cpu_seconds": mean(map(int, seconds))}
-    sizes = {part: len(examples) for part, examples in parts.items()}
-    return {"labels": labels, **sizes, "models": models}
+    return {"labels": labels, "n_train": len(train), "n_test": len(test), "models": models}
 
 
 def _counts(path: Path, reference: Sequence[int], labels: Sequence[str]) -> np.ndarray:
@@ -101,15 +102,16 @@ def _counts(path: Path, reference: Sequence[int], labels: Sequence[str]) -> np.n
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     rows = [
-        f"Test sets; mean ± standard deviation over the seeds; {result['machine']}, CPU time of a "
-        "training.",
+        f"On test, mean ± standard deviation over the seeds; {result['machine']}, CPU time of a "
+        "training on one core.",
         "",
-        "| set | model | seeds | macro-F1 | accuracy | CPU time |",
-        "|---|---|---|---|---|---|",
+        "| set | train, test | model | seeds | macro-F1 | accuracy | CPU time |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, each in result["sets"].items():
         rows += [
-            f"| {name} | {found['title']} | {found['n_seeds']} "
+            f"| {name} | {each['n_train']:,}, {each['n_test']:,} | {found['title']} "
+            f"| {found['n_seeds']} "
             f"| {_spread(found['test_macro_f1'])} | {_spread(found['test_accuracy'])} "
             f"| {found['cpu_seconds']:.0f} s |"
             for found in each["models"].values()

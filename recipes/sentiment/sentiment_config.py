@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from asr.config import TrainingConfig
 from asr.toml_config import Section
@@ -45,7 +45,7 @@ class PreparationConfig(Section):
     """What `prepare.py` makes of the sets."""
 
     n_pieces: int = Field(default=4000, ge=10, description="word pieces of an LSTM")
-    limit: int = Field(default=0, ge=0, description="texts of each part of a set; 0: all")
+    limit: dict[str, PositiveInt] = Field(default={}, description="texts of a part, by set")
 
 
 class LanguageModelConfig(NeuralTrainingConfig):

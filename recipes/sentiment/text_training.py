@@ -198,7 +198,7 @@ def confusion(
 ) -> np.ndarray:
     """Count texts by label (row) and predicted label (column), (C, C)."""
     counts = np.zeros((n_labels, n_labels), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
+    np.add.at(counts, (np.asarray(labels), np.asarray(predicted)), 1)
     return counts
 
 
@@ -259,4 +259,5 @@ def train_network(
         frozen=(*settings.frozen, *(f"network.{name}" for name in frozen)),
         rate_factors=tuple((f"network.{name}", factor) for name, factor in rate_factors),
     )
+    folder.mkdir(parents=True, exist_ok=True)
     fit(task, batches, settings, folder, world=world, reporter=reporter)
