@@ -98,8 +98,7 @@ def train(config: TextgenConfig, text: Characters, folder: Path) -> None:
         segment=settings.segment,
         seed=config.seed,
     )
-    values = settings.model_dump(exclude={"device", "threads", "batch_size", "segment", "frozen"})
-    fitting = FitSettings(**values, seed=config.seed, minimise=("bits",))
+    fitting = FitSettings.of(settings, seed=config.seed, minimise=("bits",))
     task = StreamTask(model, settings.batch_size, text.held_out)
     result = fit(task, batches, fitting, folder, world=world)
     print(f"modern: {result.best[0]:.3f} after update {result.best_step}; {result.reason}")
