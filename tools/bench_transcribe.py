@@ -28,6 +28,7 @@ from asr.readme_table import write_table
 from asr.recipe_programs import describe_machine
 
 PEERS = Path(__file__).with_name("transcribe_peers.py")
+MARKS = ("<!-- bench_transcribe -->", "<!-- end of bench_transcribe -->")
 TEST = "LibriSpeech/test-clean-10spk"
 NAMES = {
     "greedy": "greedy",
@@ -127,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = table(found, head)
     print(text)
     if arguments.readme:
-        write_table(arguments.readme, text)
+        write_table(arguments.readme, text, MARKS)
     return 0
 
 
