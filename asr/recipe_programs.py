@@ -32,6 +32,7 @@ __all__ = [
     "run_translator_training",
     "timed",
     "training_facts",
+    "training_seconds",
 ]
 
 _SECONDS_FILE = "seconds"
@@ -186,6 +187,22 @@ def timed(exp: Path) -> Iterator[None]:
             wall, cpu = wall + int(before[0]), cpu + int(before[1])
         if exp.is_dir():
             path.write_text(f"{wall:.0f} {cpu:.0f}\n", encoding="utf-8")
+
+
+def training_seconds(exp: Path) -> dict[str, int]:
+    """Return how long a training took by EXP/seconds, for score.json; nothing where it is not.
+
+    Args:
+        exp: its experiment folder.
+
+    Returns:
+        training_seconds, training_cpu_seconds.
+    """
+    path = exp / _SECONDS_FILE
+    if not path.exists():
+        return {}
+    wall, cpu = map(int, path.read_text(encoding="utf-8").split())
+    return {"training_seconds": wall, "training_cpu_seconds": cpu}
 
 
 def training_facts(exp: Path) -> dict[str, Any]:

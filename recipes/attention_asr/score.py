@@ -17,7 +17,7 @@ from typing import Any
 from asr.checkpoint import read_json
 from asr.errors import ConfigError
 from asr.metrics import score
-from asr.recipe_programs import ScoreProgram, describe_machine, run_score
+from asr.recipe_programs import ScoreProgram, describe_machine, run_score, training_seconds
 from asr.training_log import read_metrics
 from asr.transcripts import read_transcripts
 
@@ -45,10 +45,7 @@ def _figures(exp: Path, name: str) -> dict[str, Any]:
     }
     if path.with_suffix(".json").exists():
         found |= read_json(path.with_suffix(".json"))
-    if (model / "seconds").exists():
-        seconds = (model / "seconds").read_text(encoding="utf-8").split()
-        found["training_seconds"], found["training_cpu_seconds"] = map(int, seconds)
-    return found
+    return found | training_seconds(model)
 
 
 def summarize(exp: Path, names: Sequence[str]) -> dict[str, Any]:

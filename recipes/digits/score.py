@@ -16,7 +16,7 @@ from typing import Any
 
 from asr.errors import ConfigError
 from asr.metrics import score
-from asr.recipe_programs import ScoreProgram, machine_facts, run_score
+from asr.recipe_programs import ScoreProgram, machine_facts, run_score, training_seconds
 from asr.transcripts import TranscriptLine, read_transcripts
 
 __all__ = ["main", "summarize", "table"]
@@ -64,10 +64,7 @@ def summarize(exp: Path, models: Sequence[str]) -> dict[str, Any]:
         result["loso"] = figures(*left_out.values())
     result["models"] = {name: figures(pair) for name, pair in pairs.items()}
     for name, found in result["models"].items():
-        path = exp / name / "seconds"
-        if path.exists():
-            seconds = path.read_text(encoding="utf-8").split()
-            found["training_seconds"], found["training_cpu_seconds"] = map(int, seconds)
+        found.update(training_seconds(exp / name))
     result["machine"] = machine_facts()
     return result
 

@@ -16,7 +16,7 @@ from typing import Any
 from asr.errors import ConfigError
 from asr.manifest import read_manifest
 from asr.metrics import compare, score
-from asr.recipe_programs import ScoreProgram, machine_facts, run_score
+from asr.recipe_programs import ScoreProgram, machine_facts, run_score, training_seconds
 from asr.transcripts import read_transcripts
 
 __all__ = ["main", "summarize", "table"]
@@ -44,12 +44,7 @@ def summarize(exp: Path, models: Sequence[str]) -> dict[str, Any]:
     for model in models:
         found[model] = {way: _figures(exp / "decode" / f"{model}{end}.jsonl")
                         for way, end in WAYS.items()}  # fmt: skip
-        path = exp / model / "seconds"
-        if path.exists():
-            seconds = path.read_text(encoding="utf-8").split()
-            found[model]["training_seconds"], found[model]["training_cpu_seconds"] = map(
-                int, seconds
-            )
+        found[model].update(training_seconds(exp / model))
     parts = {
         name: read_manifest(exp / "manifests" / f"{name}.jsonl")
         for name in ("train", "dev", "test")

@@ -18,7 +18,7 @@ from typing import Any
 from asr.errors import ConfigError
 from asr.lexicon import Lexicon, read_lexicon
 from asr.metrics import score
-from asr.recipe_programs import ScoreProgram, machine_facts, run_score
+from asr.recipe_programs import ScoreProgram, machine_facts, run_score, training_seconds
 from asr.training_log import read_metrics
 
 __all__ = ["closest", "figures", "main", "summarize", "table"]
@@ -78,10 +78,7 @@ def summarize(exp: Path, names: Sequence[str]) -> dict[str, Any]:
     last = decoded[names[-1]]
     result: dict[str, Any] = {"per": last["per"], "wer": last["wer"], "decoded": decoded}
     result["epochs"] = read_metrics(exp / "model" / "metrics.jsonl")[-1]["epoch"]
-    seconds = exp / "model" / "seconds"
-    if seconds.exists():
-        wall, cpu = map(int, seconds.read_text(encoding="utf-8").split())
-        result["training_seconds"], result["training_cpu_seconds"] = wall, cpu
+    result.update(training_seconds(exp / "model"))
     result["machine"] = machine_facts()
     return result
 
