@@ -192,6 +192,7 @@ def train(
     folder: Path,
     *,
     init_from: str | Path | None = None,
+    new_layers: int = 0,
     make_training: MakeTraining | None = None,
     reporter: Reporter | None = None,
 ) -> FitResult:
@@ -203,6 +204,9 @@ def train(
         init_from: a model to start from ("default" or a folder).  Its [features] and its
             architecture replace the configuration's; where its tokenizer differs, the output
             layer starts anew.
+        new_layers: recurrent layers to put on top of those of `init_from`, with an output layer
+            of their own; the old output layer goes on as the intermediate head of its layer
+            where model.intermediate_layers names that.
         make_training: gives the recogniser another loss; None for that of CTC.
         reporter: receives progress.
 
@@ -212,9 +216,14 @@ def train(
     """
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
+    if new_layers < 0 or (new_layers and not init_from):
+        raise ConfigError(
+            f"new layers: {new_layers}; give a number from 0, and the model to put them on "
+            "with --init-from"
+        )
     initial = Recognizer.load(init_from) if init_from else None
     if initial:
-        config = _with_architecture(config, initial.config)
+        config = _with_architecture(config, initial.config, new_layers)
     world = start_world(config.training.device)
     if world.rank == 0:
         _claim(folder, config)
@@ -299,22 +308,27 @@ def _tokenizer(config: Config) -> Tokenizer:
     return CharTokenizer()
 
 
-def _with_architecture(config: Config, initial: Config) -> Config:
+def _with_architecture(config: Config, initial: Config, new_layers: int) -> Config:
     kept = ("dropout", "intermediate_layers", "intermediate_weight", "consistency_weight")
     free = {name: getattr(config.model, name) for name in kept}
+    free["n_layers"] = initial.model.n_layers + new_layers
     model = initial.model.model_copy(update=free)
     return config.model_copy(update={"model": model, "features": initial.features})
 
 
 def _initialise(recognizer: Recognizer, initial: Recognizer) -> None:
     same_units = recognizer.tokenizer.symbols == initial.tokenizer.symbols
-    own = recognizer.state_dict()
-    for name, value in initial.state_dict().items():
-        is_output = name.startswith(("network.output.", "network.heads."))
-        if name in own and (same_units or not is_output):
-            own[name].copy_(value)
     if not same_units:
         logger.info("the tokenizer differs from the initial model's: new output layer")
+    n_old, n_new = (r.config.model.n_layers for r in (initial, recognizer))
+    output, old_output = "network.output.", f"network.heads.{n_old}."
+    own = recognizer.state_dict()
+    for name, value in initial.state_dict().items():
+        if n_new > n_old and name.startswith(output):
+            name = old_output + name.removeprefix(output)
+        is_output = name.startswith((output, "network.heads."))
+        if name in own and (same_units or not is_output):
+            own[name].copy_(value)
 
 
 def _read(name: str, manifests: Sequence[str]) -> list[Utterance]:

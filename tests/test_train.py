@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,24 @@ def test_init_from_with_other_units_replaces_the_output(corpus: Path, tmp_path: 
     assert second.network.output.out_features == 10
     frozen = "network.subsampling.projection.weight"
     assert torch.equal(first.state_dict()[frozen], second.state_dict()[frozen])
+
+
+def test_new_layers_go_on_top_of_the_initial_model(corpus: Path, tmp_path: Path) -> None:
+    train(configure(corpus, "training.max_steps=3"), tmp_path / "first")
+    first = Recognizer.load(tmp_path / "first")
+    n = first.config.model.n_layers
+    layers = (f"model.n_layers={n + 1}", f"model.intermediate_layers=[{n}]")
+    config = configure(corpus, "training.max_steps=1", "training.learning_rate=1e-9", *layers)
+    train(config, tmp_path / "second", init_from=tmp_path / "first", new_layers=1)
+    second = Recognizer.load(tmp_path / "second")
+    assert second.config.model.n_layers == n + 1
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-6)
+    close(second.network.heads[str(n)].weight, first.network.output.weight)
+    for name, value in first.network.stack.state_dict().items():
+        close(second.network.stack.state_dict()[name], value)
+    assert not torch.equal(second.network.output.weight, first.network.output.weight)
+    with pytest.raises(ConfigError, match="new layers: 1"):
+        train(config, tmp_path / "third", new_layers=1)
 
 
 def test_an_experiment_folder_is_not_mixed_up(corpus: Path, tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--init-from", metavar="MODEL", help="start from a trained model ('default' or a folder)"
     )
     parser.add_argument(
+        "--new-layers",
+        metavar="N",
+        type=int,
+        default=0,
+        help="with --init-from: recurrent layers to put on top of that model's (default: 0)",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="only read and check the configuration"
     )
 
@@ -53,7 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     shows = os.environ.get("RANK", "0") == "0"
     try:
         with TrainingDisplay(_describe) if shows else nullcontext() as display:
-            result = train(config, folder, init_from=arguments.init_from, reporter=display)
+            result = train(
+                config,
+                folder,
+                init_from=arguments.init_from,
+                new_layers=arguments.new_layers,
+                reporter=display,
+            )
     except KeyboardInterrupt:
         print(
             f"asr train: interrupted; the state is saved in {folder}, the same command goes on",
