@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from asr.decode.beam import BeamHypothesis, BeamOptions
@@ -128,6 +129,7 @@ def tune(
         emissions: the dev set.
         grid: what to try.
         n_rounds: searches, each with the best weights so far; ends before when nothing changes.
+            Where gamma is searched, too, the first is three: each model alone, and both.
         tolerance: WER, a fraction, that a narrower beam may lose.
         on_progress: told what has been found.
 
@@ -140,11 +142,15 @@ def tune(
     if not n_words:
         raise ConfigError("the manifest has no word of reference text; a dev set is needed")
     pools = [_Pool(reference.split(), {}) for reference in emissions.references]
-    options = decoder.search.options
+    todo = _starts(decoder.search.options, grid)
+    n_searches = n_rounds + len(todo) - 1
     rounds: list[tuple[float, float, float, float]] = []
     surface = np.zeros((len(grid.alpha), len(grid.beta)))
-    best, best_wer = options, np.inf
-    for _ in range(n_rounds):
+    best, best_wer = todo[0], np.inf
+    searched: set[BeamOptions] = set()
+    while todo and len(rounds) < n_searches:
+        options = todo.pop(0)
+        searched.add(options)
         found = decoder.with_options(replace(options, n_best=_N_BEST)).decode(
             emissions.log_probs, emissions.durations
         )
@@ -158,6 +164,8 @@ def tune(
         )
         if wer < best_wer:
             best, best_wer = options, wer
+        if todo:
+            continue
         errors = _errors(pools, grid) / n_words
         alpha, beta, gamma = np.unravel_index(int(_smoothed(errors).argmin()), errors.shape)
         surface = errors[:, :, gamma]
@@ -167,11 +175,23 @@ def tune(
             beta=grid.beta[beta],
             gamma=grid.gamma[gamma],
         )
-        if following == options:
-            break
-        options = following
+        if following not in searched:
+            todo = [following]
     widths, width, wer = _narrowest(decoder, emissions, best, n_words, tolerance, on_progress)
     return Tuning(replace(best, width=width), wer, surface, grid, widths, tuple(rounds))
+
+
+def _starts(options: BeamOptions, grid: Grid) -> list[BeamOptions]:
+    """Return what to search with first: between two language models, each alone and both.
+
+    From the n-best lists of one mixture another looks worse than it is, because what it alone
+    would have found is not among them.
+    """
+    if len(grid.gamma) == 1:
+        return [options]
+    weight = max(options.alpha, options.gamma)
+    shares = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))
+    return [replace(options, alpha=a * weight, gamma=g * weight) for a, g in shares]
 
 
 def _narrowest(
@@ -255,13 +275,7 @@ def _errors(pools: Sequence[_Pool], grid: Grid) -> _Doubles:
 
 def _smoothed(errors: _Doubles) -> _Doubles:
     """Return the mean over neighbours: a lucky point among bad ones is not the best."""
-    padded = np.pad(errors, 1, mode="edge")
-    shifts = [
-        padded[1 + a : 1 + a + errors.shape[0], 1 + b : 1 + b + errors.shape[1], 1:-1]
-        for a in (-1, 0, 1)
-        for b in (-1, 0, 1)
-    ]
-    return np.asarray(np.mean(shifts, axis=0))
+    return np.asarray(uniform_filter(errors, size=3, mode="nearest"))
 
 
 def draw_surface(tuning: Tuning, picture: Path) -> None:

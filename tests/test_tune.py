@@ -16,7 +16,9 @@ from asr.metrics import correct_words, normalized_cross_entropy
 from asr.text import CharTokenizer
 from asr.tune import Emissions, Grid, calibrate, tune
 from lm.table import NgramTable
+from lm.units import TokenizerUnits
 from tests.lm_models import small_model
+from tests.neural_models import neural_model
 
 from .test_transcribe import make_sound
 
@@ -66,6 +68,22 @@ def test_a_language_model_that_helps_gets_weight(model_file: Path) -> None:
     chosen = next(each for each in tuning.widths if each[0] == tuning.options.width)
     assert chosen[1] == tuning.wer <= min(wer for _, wer, _ in tuning.widths) + 0.001
     assert tuning.surface.shape == (len(tuning.grid.alpha), len(tuning.grid.beta))
+
+
+def test_two_models_are_tried_alone_and_together(model_file: Path, tmp_path: Path) -> None:
+    # One that knows the sentences, and one with random weights.
+    folder = tmp_path / "neural"
+    folder.mkdir()
+    neural_model(TokenizerUnits(LETTERS)).save(folder, {})
+    config = DecodingConfig(lm=str(model_file), neural=str(folder), gamma=0.3, beam=8)
+    decoder = build_decoder(config, LETTERS, 0.04)
+    emissions = noisy_emissions(0, 20)
+    grid = Grid(gamma=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5))
+    tuning = tune(decoder, emissions, grid, n_rounds=2)
+    starts = [(alpha, gamma) for alpha, _, gamma, _ in tuning.rounds[:3]]
+    assert starts == [(0.5, 0.0), (0.25, 0.25), (0.0, 0.5)]
+    assert tuning.options.alpha > tuning.options.gamma
+    assert tuning.wer <= min(wer for *_, wer in tuning.rounds) + 0.001
 
 
 def test_calibrated_confidences_tell_more_and_do_so_of_other_utterances(model_file: Path) -> None:
