@@ -7,6 +7,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from asr.errors import ConfigError
 
-__all__ = ["Override", "Section", "dump_toml", "load_toml", "parse_toml"]
+__all__ = ["Override", "Section", "claim_folder", "dump_toml", "load_toml", "parse_toml"]
 
 Override = str | tuple[str, object]
 """`section.name=value`, or the name and the value."""
@@ -91,6 +92,37 @@ def dump_toml(config: Section) -> str:
             lines += ["", f"[{name}]"]
             lines += [f"{key} = {_toml(value)}" for key, value in section.items()]
     return "\n".join(lines) + "\n"
+
+
+def claim_folder(folder: Path, config: Section, fixed: Iterable[str]) -> bool:
+    """Write the config.toml of a run, or make sure that it goes on with the one that is there.
+
+    Args:
+        folder: of the run; made where it does not exist.
+        config: of the run.
+        fixed: sections and values that an earlier config.toml in the folder must agree on, as
+            "model" or "training.batch_size"; others may change.
+
+    Returns:
+        Whether the folder is new.
+
+    Raises:
+        ConfigError: one of them differs.
+    """
+    path = folder / "config.toml"
+    is_new = not path.exists()
+    there = config if is_new else load_toml(type(config), path)
+    for name in fixed:
+        value = attrgetter(name)(config)
+        if attrgetter(name)(there) != value:
+            raise ConfigError(
+                f"{folder}: holds a run with another "
+                f"{f'[{name}]' if isinstance(value, Section) else name}; give a new folder, or the "
+                "same configuration to go on with it"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_toml(config), encoding="utf-8")
+    return is_new
 
 
 def _is_section(value: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.augment import SpecAugment, WaveformAugmenter
-from asr.config import Config, dump_config, load_config
+from asr.config import Config, DataConfig
 from asr.data import Batch, FeatureSource, SpeechBatches, collate
 from asr.decode.greedy import greedy
 from asr.errors import ConfigError, TrainingError
@@ -23,6 +23,7 @@ from asr.metrics import score
 from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
 from asr.models.recognizer import HOP_SECONDS, Recognizer
 from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
+from asr.toml_config import claim_folder
 from asr.training_log import Reporter
 from asr.world import World, start_world
 
@@ -30,6 +31,12 @@ __all__ = ["CtcTraining", "MakeTraining", "RecognizerTraining", "train"]
 
 logger = logging.getLogger(__name__)
 
+# What a run that goes on must not change.
+_FIXED = (
+    "seed",
+    *(f"data.{name}" for name in DataConfig.model_fields if name not in ("workers", "prefetch")),
+    *("features", "augment", "tokenizer", "model"),
+)
 N_FOR_STATISTICS = 500
 """Utterances from which the global mean and deviation of the features are estimated."""
 
@@ -226,7 +233,7 @@ def train(
         config = _with_architecture(config, initial.config, new_layers)
     world = start_world(config.training.device)
     if world.rank == 0:
-        _claim(folder, config)
+        claim_folder(folder, config, _FIXED)
     torch.manual_seed(config.seed)
     tokenizer = _tokenizer(config)
     recognizer = Recognizer(config, tokenizer)
@@ -281,25 +288,6 @@ def _ctc_training(recognizer: Recognizer, spec_augment: SpecAugment | None) -> C
         intermediate_weight=model.intermediate_weight,
         consistency_weight=model.consistency_weight,
     )
-
-
-def _claim(folder: Path, config: Config) -> None:
-    """Write config.toml, or make sure that the one there says the same of data and model."""
-    path = folder / "config.toml"
-    if path.exists():
-        there = load_config(path)
-        for section in ("seed", "data", "features", "augment", "tokenizer", "model"):
-            old, new = getattr(there, section), getattr(config, section)
-            if section == "data":
-                free = {"workers": 1, "prefetch": 1}
-                old, new = old.model_copy(update=free), new.model_copy(update=free)
-            if old != new:
-                raise ConfigError(
-                    f"{folder}: holds a run with another [{section}]; give a new --exp folder, "
-                    "or the same configuration to go on with it"
-                )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_config(config), encoding="utf-8")
 
 
 def _tokenizer(config: Config) -> Tokenizer:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.errors import ConfigError, TrainingError
+from asr.errors import TrainingError
 from asr.fit import FitResult, FitSettings, fit
 from asr.nn.seq2seq import EncoderDecoder, sequence_loss, teacher_forced
 from asr.search import END
-from asr.toml_config import dump_toml, load_toml
+from asr.toml_config import claim_folder
 from asr.training_log import Reporter
 from asr.translator import END_SYMBOL, Translator, TranslatorConfig
 from asr.world import World, start_world
@@ -245,7 +245,7 @@ def train(
         torch.set_num_threads(settings.threads)
     world = start_world(settings.device)
     if world.rank == 0:
-        _claim(folder, config)
+        claim_folder(folder, config, ("seed", "model", "training.batch_size"))
     source_symbols, target_symbols = symbols or (
         symbols_of(source for source, _ in pairs),
         symbols_of(target for _, target in pairs),
@@ -274,18 +274,3 @@ def train(
 
 def _encode(translator: Translator, pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
     return [(translator.encode_source(s), translator.encode_target(t)) for s, t in pairs]
-
-
-def _claim(folder: Path, config: TranslatorConfig) -> None:
-    """Write config.toml, or make sure that the one there describes the same model and batches."""
-    path = folder / "config.toml"
-    if path.exists():
-        there = load_toml(TranslatorConfig, path)
-        old, new = ((one.seed, one.model, one.training.batch_size) for one in (there, config))
-        if old != new:
-            raise ConfigError(
-                f"{folder}: holds a model with another seed, [model] or training.batch_size; give "
-                "a new folder, or the same settings to go on with it"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_toml(config), encoding="utf-8")

@@ -158,8 +158,8 @@ class Nplm(nn.Module):
 
         x = (C(w_{i-n+1}), ..., C(w_{i-1}));   P(w_i | context) = softmax(b + W x + U tanh(d + H x))
 
-    W are the direct connections, which may be left out.  What would stand before a sentence's
-    start reads as token 0.
+    W are the direct connections, which may be left out.  Tied, (W, U) is C times a matrix of the
+    size of a token vector.  What would stand before a sentence's start reads as token 0.
 
     Args:
         n_tokens: V.
@@ -168,6 +168,7 @@ class Nplm(nn.Module):
         hidden_size: Units of the hidden layer.
         dropout: Of token vectors and hidden units, 0 to 1.
         direct: Whether there are direct connections.
+        tied: Use the embedding's matrix for the output, too.
         cutoffs: Of an adaptive softmax; see `OutputLayer`.
 
     Raises:
@@ -185,6 +186,7 @@ class Nplm(nn.Module):
         hidden_size: int = 200,
         dropout: float = 0.0,
         direct: bool = True,
+        tied: bool = False,
         cutoffs: Sequence[int] = (),
     ) -> None:
         super().__init__()
@@ -199,7 +201,10 @@ class Nplm(nn.Module):
         self.layer = nn.Linear(context_size, hidden_size)
         # W x + U h is one matrix times (x, h).
         self.output = OutputLayer(
-            hidden_size + (context_size if direct else 0), n_tokens, cutoffs=cutoffs
+            hidden_size + (context_size if direct else 0),
+            n_tokens,
+            tied=self.embedding if tied else None,
+            cutoffs=cutoffs,
         )
 
     def start(self, n_sequences: int) -> State:

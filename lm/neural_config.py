@@ -44,7 +44,7 @@ class NeuralModelConfig(Section):
     cell: Literal["lstm", "gru", "rnn"] = Field(default="lstm", description="lstm")
     dropout: float = Field(default=0.1, ge=0, lt=1)
     layer_norm: bool = Field(default=False, description="lstm")
-    tied: bool = Field(default=True, description="lstm")
+    tied: bool = Field(default=True, description="the output shares the embedding's vectors")
     order: int = Field(default=5, ge=2, description="nplm")
     direct: bool = Field(default=True, description="nplm")
     cutoffs: list[int] = Field(default=[], description="of an adaptive softmax, for many words")

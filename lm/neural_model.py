@@ -48,6 +48,7 @@ def build_network(config: NeuralModelConfig, n_tokens: int) -> LstmLM | Nplm:
             hidden_size=config.hidden_size,
             dropout=config.dropout,
             direct=config.direct,
+            tied=config.tied,
             cutoffs=config.cutoffs,
         )
     return LstmLM(

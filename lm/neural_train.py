@@ -16,17 +16,13 @@ from asr.errors import ConfigError, TextError, TrainingError
 from asr.fit import FitResult, FitSettings, fit, has_checkpoint
 from asr.nn.cells import State
 from asr.text import load_tokenizer, normalize, train_sentencepiece
+from asr.toml_config import claim_folder
 from asr.training_log import Reporter
 from asr.world import World, start_world
 from lm.compressed import ByteReader, PathName
 from lm.corpus import read_words
 from lm.neural import END, START_SCALE, LstmLM, Nplm
-from lm.neural_config import (
-    NeuralConfig,
-    NeuralTextConfig,
-    dump_neural_config,
-    load_neural_config,
-)
+from lm.neural_config import NeuralConfig, NeuralTextConfig
 from lm.neural_model import NeuralLanguageModel
 from lm.units import TokenizerUnits, Units, WordUnits, load_units
 from lm.word_vectors import cooccurrence_vectors
@@ -35,6 +31,8 @@ __all__ = ["TextBatch", "TextBatches", "TextTraining", "read_sentences", "train"
 
 logger = logging.getLogger(__name__)
 
+# What a run that goes on must not change: the state of the streams is among what is saved.
+_FIXED = ("seed", "text", "model", "training.batch_size", "training.segment")
 # Sentences that word pieces are learned from at most.
 _N_FOR_PIECES = 200_000
 
@@ -222,7 +220,7 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
     if settings.threads:
         torch.set_num_threads(settings.threads)
     world = start_world(settings.device)
-    is_new = _claim(folder, config) if world.rank == 0 else True
+    is_new = claim_folder(folder, config, _FIXED) if world.rank == 0 else True
     training, dev = _sentences(config.text)
     units = _units(config.text, training) if is_new else load_units(folder)
     if world.rank == 0:
@@ -293,31 +291,6 @@ def read_sentences(paths: Sequence[PathName], *, normalized: bool = False) -> li
 
 def _single_spaced(line: str) -> str:
     return " ".join(line.split())
-
-
-def _claim(folder: Path, config: NeuralConfig) -> bool:
-    """Write config.toml, or make sure that the one there says the same of text and model.
-
-    Returns:
-        Whether the folder is new.
-    """
-    path = folder / "config.toml"
-    is_new = not path.exists()
-    if not is_new:
-        there = load_neural_config(path)
-        kept = ("batch_size", "segment")
-        for section in ("seed", "text", "model", "training"):
-            old, new = getattr(there, section), getattr(config, section)
-            if section == "training":
-                old, new = ([getattr(part, name) for name in kept] for part in (old, new))
-            if old != new:
-                raise ConfigError(
-                    f"{folder}: holds a model with another [{section}]; give a new folder, or the "
-                    "same settings to go on with it"
-                )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_neural_config(config), encoding="utf-8")
-    return is_new
 
 
 def _sentences(text: NeuralTextConfig) -> tuple[list[str], list[str]]:

@@ -217,4 +217,4 @@ def test_tiny_recipe(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     other = run(*command, "--set", "model.decoder_size=8")
     assert other.returncode == 2
-    assert "another seed" in other.stderr
+    assert "another [model]" in other.stderr

@@ -1,11 +1,13 @@
 """Configuration files: strict, round trip, overrides, one-line errors."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from asr.config import Config, dump_config, load_config, parse_config
 from asr.errors import ConfigError
+from asr.toml_config import claim_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +74,24 @@ def test_mistakes_are_told_in_one_line(text: str, message: str) -> None:
 def test_malformed_overrides(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         parse_config("seed = 1", source="conf.toml", overrides=[override])
+
+
+def test_a_folder_stays_with_what_it_was_made_for(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    fixed = ("seed", "model", "training.clip_norm")
+    first = parse_config("[training]\nepochs = 1", source="text")
+    assert claim_folder(folder, first, fixed)
+    longer = parse_config("[training]\nepochs = 2", source="text")
+    assert not claim_folder(folder, longer, fixed)
+    assert load_config(folder / "config.toml") == longer
+    for text, name in (
+        ("seed = 1", "seed"),
+        ("[model]\nn_layers = 1", "[model]"),
+        ("[training]\nclip_norm = 2.0", "training.clip_norm"),
+    ):
+        with pytest.raises(ConfigError, match=rf"another {re.escape(name)};"):
+            claim_folder(folder, parse_config(text, source="text"), fixed)
+    assert load_config(folder / "config.toml") == longer
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

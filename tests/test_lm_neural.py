@@ -33,6 +33,7 @@ NETWORKS: dict[str, Callable[[], LstmLM | Nplm]] = {
     "gru": lambda: LstmLM(V, embedding_size=6, hidden_size=8, cell="gru", engine="reference"),
     "nplm": lambda: Nplm(V, order=4, embedding_size=5, hidden_size=8),
     "nplm, bigram": lambda: Nplm(V, order=2, embedding_size=5, hidden_size=8, direct=False),
+    "nplm, tied": lambda: Nplm(V, order=4, embedding_size=5, hidden_size=8, tied=True),
     "nplm, adaptive": lambda: Nplm(V, order=3, embedding_size=8, hidden_size=8, cutoffs=[4]),
 }
 

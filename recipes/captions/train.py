@@ -29,7 +29,7 @@ from asr.fit import FitSettings, fit
 from asr.nn.seq2seq import sequence_loss, teacher_forced
 from asr.recipe_programs import timed
 from asr.search import END, greedy
-from asr.toml_config import dump_toml, load_toml
+from asr.toml_config import claim_folder, dump_toml, load_toml
 from asr.training_display import TrainingDisplay
 from asr.world import World, start_world
 
@@ -236,7 +236,7 @@ def train(config: CaptionsConfig, model: str, folder: Path) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     world = start_world(settings.device)
-    _claim(folder, config)
+    claim_folder(folder, config, ("seed", "pictures", "model", "training.batch_size"))
     is_single = model in ONE_TO_ONE
     n_steps = settings.one_to_one_steps if is_single else settings.max_steps
     fitting = FitSettings.of(
@@ -262,21 +262,6 @@ def train(config: CaptionsConfig, model: str, folder: Path) -> None:
         f"ended after {result.step} updates ({result.reason})",
         flush=True,
     )
-
-
-def _claim(folder: Path, config: CaptionsConfig) -> None:
-    """Write config.toml, or make sure that the one there says the same of data and network."""
-    path = folder / "config.toml"
-    if path.exists():
-        there = load_toml(CaptionsConfig, path)
-        parts = ((c.seed, c.pictures, c.model, c.training.batch_size) for c in (there, config))
-        if len({str(part) for part in parts}) > 1:
-            raise ConfigError(
-                f"{folder}: holds a run with another seed, [pictures], [model] or "
-                "training.batch_size; give a new folder, or the same settings to go on with it"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_toml(config), encoding="utf-8")
 
 
 def _run(arguments: argparse.Namespace) -> int:

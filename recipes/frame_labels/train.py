@@ -23,7 +23,7 @@ from asr.features import FeatureExtractor
 from asr.fit import FitSettings, fit
 from asr.lexicon import Lexicon, read_lexicon
 from asr.recipe_programs import timed
-from asr.toml_config import dump_toml, load_toml
+from asr.toml_config import claim_folder, load_toml
 from asr.training_display import TrainingDisplay
 from asr.world import start_world
 
@@ -44,20 +44,6 @@ def read_part(
     manifest, alignments = (exp / name / f"{part}.jsonl" for name in ("manifests", "alignments"))
     extractor = FeatureExtractor(n_mels=config.input.n_mels)
     return read_labelled(manifest, alignments, lexicon, extractor, config.input.stride)
-
-
-def _claim(folder: Path, config: FrameLabelsConfig) -> None:
-    """Write config.toml, or make sure that the one there says the same of data and network."""
-    path = folder / "config.toml"
-    if path.exists():
-        there = load_toml(FrameLabelsConfig, path)
-        if (there.seed, there.input, there.model) != (config.seed, config.input, config.model):
-            raise ConfigError(
-                f"{folder}: holds a run with another seed, [input] or [model]; give a new folder, "
-                "or the same settings to go on with it"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_toml(config), encoding="utf-8")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -81,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if model not in MODELS:
             raise ConfigError(f"model {model!r}: use {' or '.join(MODELS)}")
         folder = arguments.exp / model
-        _claim(folder, config)
+        claim_folder(folder, config, ("seed", "input", "model"))
         batches = FrameBatches(training, settings.batch_size, config.seed, world)
         task = FrameTask(make_labeller(model, config, 1 + len(lexicon.phones)), config, dev)
 
