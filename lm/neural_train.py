@@ -27,7 +27,14 @@ from lm.neural_model import NeuralLanguageModel
 from lm.units import TokenizerUnits, Units, WordUnits, load_units
 from lm.word_vectors import cooccurrence_vectors
 
-__all__ = ["TextBatch", "TextBatches", "TextTraining", "read_sentences", "train"]
+__all__ = [
+    "TextBatch",
+    "TextBatches",
+    "TextTraining",
+    "read_sentences",
+    "start_from_text",
+    "train",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -243,14 +250,19 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
         len(tokens), len(units.symbols), len(dev), len(batches), n_parameters / 1e6, world.device,
     )  # fmt: skip
     if not has_checkpoint(folder):
-        _start(model, tokens)
+        start_from_text(model, tokens)
     task = _TextTask(model, dev)
     fitting = FitSettings.of(settings, seed=config.seed, prefix="network.")
     return fit(task, batches, fitting, folder, world=world, reporter=reporter)
 
 
-def _start(model: NeuralLanguageModel, tokens: NDArray[np.integer[Any]]) -> None:
-    """Let a new network begin with the tokens' frequencies, and with vectors if it shall."""
+def start_from_text(model: NeuralLanguageModel, tokens: NDArray[np.integer[Any]]) -> None:
+    """Let a new network begin with the tokens' frequencies, and with vectors if it shall.
+
+    Args:
+        model: whose `config.training.vectors` says so.
+        tokens: (N,) that it will be trained on.
+    """
     network, n_tokens = model.network, len(model.symbols)
     counts = np.bincount(tokens, minlength=n_tokens)
     network.output.start_from(torch.from_numpy(counts))

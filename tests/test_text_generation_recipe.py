@@ -15,9 +15,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from asr.errors import TextError
+from asr.errors import ConfigError, TextError
 from asr.search import Sampling, beam_search, greedy, sample
+from asr.toml_config import parse_toml
 from lm.neural import LstmLM
+from lm.neural_model import NeuralLanguageModel
 from tests.recipe_scripts import imported
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +132,33 @@ def test_a_learned_text_is_generated_again(recipe: SimpleNamespace) -> None:
     assert drawn.tokens == expected
 
 
+def test_the_modern_model_takes_the_settings_of_language_models(
+    recipe: SimpleNamespace, text_file: Path, tmp_path: Path
+) -> None:
+    text = recipe.characters.read_characters(text_file, recipe.textgen_config.TextConfig())
+    settings = """
+        model = {embedding_size = 4, hidden_size = 6, n_layers = 1, tied = false}
+        training = {device = "cpu", max_steps = 1, epochs = 1, batch_size = 4, segment = 8}
+    """
+
+    def trained(name: str, *overrides: str) -> NeuralLanguageModel:
+        kind = recipe.textgen_config.TextgenConfig
+        config = parse_toml(kind, settings, source="test", overrides=overrides)
+        recipe.stream.train(config, text, tmp_path / name)
+        return NeuralLanguageModel.load(tmp_path / name)
+
+    plain = trained("plain")
+    # It begins with the characters' frequencies: one small update later it still knows them.
+    mean = plain.network.output(torch.zeros(1, 6))[0]
+    counts = torch.bincount(torch.from_numpy(text.training.astype(np.int64)))
+    assert mean[1:].argmax() + 1 == counts[1:].argmax() + 1
+    for name, setting in (("vectors", '"cooccurrence"'), ("n_samples", "2")):
+        other = trained(name, f"training.{name}={setting}")
+        assert not torch.allclose(other.network.embedding.weight, plain.network.embedding.weight)
+    with pytest.raises(ConfigError, match="reads a window"):
+        trained("nplm", 'model.kind="nplm"')
+
+
 @pytest.mark.recipe
 def test_tiny_learns_samples_and_goes_on(asr_data: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
@@ -146,6 +175,10 @@ def test_tiny_learns_samples_and_goes_on(asr_data: Path, tmp_path: Path) -> None
     score = json.loads((tmp_path / "score.json").read_text())
     assert score["classic"]["bits"] < 5.0  # log2 of the number of characters is more
     assert score["modern"]["bits"] < 4.5
+    (tmp_path / "modern").rename(tmp_path / "elsewhere")
+    assert run(*recipe, "--conf", "tiny", "--stage", "score").returncode == 0
+    assert "modern" not in json.loads((tmp_path / "score.json").read_text())
+    (tmp_path / "elsewhere").rename(tmp_path / "modern")
     samples = (tmp_path / "classic" / "samples.txt").read_text()
     assert samples.count("-- temperature") == 4
 

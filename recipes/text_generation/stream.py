@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from textgen_config import TextgenConfig
 from torch import Tensor, nn
 
-from asr.fit import FitSettings, fit
+from asr.errors import ConfigError
+from asr.fit import FitSettings, fit, has_checkpoint
 from asr.nn.cells import State
 from asr.world import World, start_world
 from lm.neural import LstmLM
 from lm.neural_config import NeuralConfig
 from lm.neural_model import NeuralLanguageModel
-from lm.neural_train import TextBatches, TextTraining
+from lm.neural_train import TextBatches, TextTraining, start_from_text
 from lm.units import TokenizerUnits
 
 __all__ = ["StreamTask", "measure", "start_behind", "train"]
@@ -53,16 +54,14 @@ class StreamTask:
     """What `fit` trains and measures.
 
     Args:
-        model: the language model.
-        batch_size: streams.
+        model: the language model, with its configuration.
         held_out: (N,) tokens.
     """
 
-    def __init__(
-        self, model: NeuralLanguageModel, batch_size: int, held_out: NDArray[np.uint8]
-    ) -> None:
+    def __init__(self, model: NeuralLanguageModel, held_out: NDArray[np.uint8]) -> None:
         self.model, self.held_out = model, held_out
-        self._module = TextTraining(model.network, batch_size)
+        settings = model.config.training
+        self._module = TextTraining(model.network, settings.batch_size, settings.n_samples)
 
     @property
     def module(self) -> nn.Module:
@@ -83,7 +82,16 @@ class StreamTask:
 
 
 def train(config: TextgenConfig, text: Characters, folder: Path) -> None:
-    """Train the modern model; the same call goes on after an interruption."""
+    """Train the modern model; the same call goes on after an interruption.
+
+    Raises:
+        ConfigError: the model is none that has a state.
+    """
+    if config.model.kind != "lstm":
+        raise ConfigError(
+            f"model.kind = {config.model.kind!r} reads a window, not a stream; use 'lstm' (and "
+            "model.cell for other cells)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     settings = config.training
     if settings.threads:
@@ -92,6 +100,8 @@ def train(config: TextgenConfig, text: Characters, folder: Path) -> None:
     torch.manual_seed(config.seed)
     built = NeuralConfig(seed=config.seed, model=config.model, training=settings)
     model = NeuralLanguageModel(built, TokenizerUnits(text.tokenizer))
+    if not has_checkpoint(folder):
+        start_from_text(model, text.training)
     batches = TextBatches(
         text.training,
         batch_size=settings.batch_size,
@@ -99,7 +109,7 @@ def train(config: TextgenConfig, text: Characters, folder: Path) -> None:
         seed=config.seed,
     )
     fitting = FitSettings.of(settings, seed=config.seed, minimise=("bits",))
-    task = StreamTask(model, settings.batch_size, text.held_out)
+    task = StreamTask(model, text.held_out)
     result = fit(task, batches, fitting, folder, world=world)
     print(f"modern: {result.best[0]:.3f} after update {result.best_step}; {result.reason}")
 

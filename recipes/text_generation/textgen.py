@@ -4,8 +4,8 @@
     python recipes/text_generation/textgen.py score TEXT CONF EXP [--readme README.md]
     python recipes/text_generation/textgen.py generate EXP/modern --prompt "the true philosopher "
 
-`train` makes EXP/classic and EXP/modern and goes on after an interruption; `score` measures both
-on the held-out end and writes EXP/score.json and EXP/bits.png.
+`train` makes EXP/classic and EXP/modern and goes on after an interruption; `score` measures what is
+there on the held-out end and writes EXP/score.json and EXP/bits.png.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from asr.checkpoint import read_json, write_json
 from asr.errors import AsrError, CheckpointError, ConfigError, TextError
 from asr.nn.cells import State
 from asr.readme_table import write_table
-from asr.recipe_programs import describe_machine
+from asr.recipe_programs import describe_machine, timed, training_seconds
 from asr.search import Autoregressive, Sampling, beam_search, sample
 from asr.toml_config import load_toml
 from asr.training_log import read_metrics
@@ -50,68 +50,89 @@ def train(arguments: argparse.Namespace) -> None:
         flush=True,
     )
     if arguments.model in ("classic", "both"):
-        windows.train(config.classic, text, arguments.exp / "classic", config.seed)
+        with timed(arguments.exp / "classic"):
+            windows.train(config.classic, text, arguments.exp / "classic", config.seed)
     if arguments.model in ("modern", "both"):
-        stream.train(config, text, arguments.exp / "modern")
+        with timed(arguments.exp / "modern"):
+            stream.train(config, text, arguments.exp / "modern")
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Measure both models on the held-out end."""
+    """Measure what was trained, both models or one, on the held-out end.
+
+    Raises:
+        ConfigError: neither was trained.
+    """
     config, text = _read(arguments)
-    classic, _ = windows.load_windows(arguments.exp / "classic")
-    epochs = read_json(arguments.exp / "classic" / "metrics.json")["epochs"]
-    modern = NeuralLanguageModel.load(arguments.exp / "modern")
-    assert isinstance(modern.network, LstmLM)
-    lines = read_metrics(arguments.exp / "modern" / "metrics.jsonl")
-    curve = [{"epoch": r["epoch"], "bits": r["bits"]} for r in lines if r["kind"] == "dev"]
-    best = read_json(arguments.exp / "modern" / "best" / "metrics.json")
-    result: dict[str, Any] = {
-        "held_out": len(text.held_out),
-        "classic": {
-            "bits": windows.measure(classic, text.held_out, step=config.classic.step),
-            "best_bits": min(epoch["bits"] for epoch in epochs),
-            "epochs": len(epochs),
-            "parameters": sum(p.numel() for p in classic.parameters()),
-            "curve": epochs,
-        },
-        "modern": {
-            "bits": stream.measure(modern.network, text.held_out),
-            "best_bits": min(point["bits"] for point in curve),
-            "epochs": best["epoch"],
-            "parameters": sum(p.numel() for p in modern.parameters()),
-            "curve": curve,
-        },
-        "machine": describe_machine(),
-    }
-    write_json(arguments.exp / "score.json", result)
-    _draw(result, arguments.exp / "bits.png")
+    exp: Path = arguments.exp
+    models: dict[str, Any] = {}
+    if (exp / "classic" / "metrics.json").exists():
+        models["classic"] = _score_classic(exp / "classic", text, config.classic.step)
+    if (exp / "modern" / "best").is_dir():
+        models["modern"] = _score_modern(exp / "modern", text)
+    if not models:
+        raise ConfigError(f"{exp}: neither classic nor modern was trained there; train one first")
+    result = {"held_out": len(text.held_out), **models, "machine": describe_machine()}
+    write_json(exp / "score.json", result)
+    _draw(models, exp / "bits.png")
     print(_table(result))
     if arguments.readme:
         write_table(arguments.readme, _table(result))
+
+
+def _score_classic(folder: Path, text: Characters, step: int) -> dict[str, Any]:
+    model, _ = windows.load_windows(folder)
+    epochs = read_json(folder / "metrics.json")["epochs"]
+    return {
+        "bits": windows.measure(model, text.held_out, step=step),
+        "best_bits": min(epoch["bits"] for epoch in epochs),
+        "epochs": len(epochs),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "curve": epochs,
+        **training_seconds(folder),
+    }
+
+
+def _score_modern(folder: Path, text: Characters) -> dict[str, Any]:
+    model = NeuralLanguageModel.load(folder)
+    assert isinstance(model.network, LstmLM)
+    lines = read_metrics(folder / "metrics.jsonl")
+    curve = [{"epoch": r["epoch"], "bits": r["bits"]} for r in lines if r["kind"] == "dev"]
+    return {
+        "bits": stream.measure(model.network, text.held_out),
+        "best_bits": min(point["bits"] for point in curve),
+        "epochs": read_json(folder / "best" / "metrics.json")["epoch"],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "curve": curve,
+        **training_seconds(folder),
+    }
 
 
 def _table(result: dict[str, Any]) -> str:
     rows = [
         f"On the last {result['held_out']:,} characters; {result['machine']}.",
         "",
-        "| model | parameters | epochs | bits per character |",
-        "|---|---|---|---|",
+        "| model | parameters | epochs | bits per character | CPU time |",
+        "|---|---|---|---|---|",
     ]
     for name, label in (("classic", "classic, after the last epoch"), ("modern", "modern, best")):
+        if name not in result:
+            continue
         found = result[name]
         rows.append(
-            f"| {label} | {found['parameters']:,} | {found['epochs']:.3g} | {found['bits']:.3f} |"
+            f"| {label} | {found['parameters']:,} | {found['epochs']:.3g} | {found['bits']:.3f} "
+            f"| {found['training_cpu_seconds']:,} s |"
         )
     return "\n".join(rows)
 
 
-def _draw(result: dict[str, Any], path: Path) -> None:
+def _draw(models: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axis = figure.subplots()
-    for name in ("classic", "modern"):
-        curve = result[name]["curve"]
+    for name, found in models.items():
+        curve = found["curve"]
         axis.plot([p["epoch"] for p in curve], [p["bits"] for p in curve], ".-", label=name)
     axis.set(xlabel="epoch", ylabel="bits per character, held out")
     axis.legend()
