@@ -38,6 +38,7 @@ def unlimited(width: int, **weights: float | None) -> BeamOptions:
         score_threshold=np.inf,
         token_threshold=-np.inf,
         blank_threshold=1.0,
+        merge=False,
         **weights,  # type: ignore[arg-type]
     )
 

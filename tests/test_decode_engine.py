@@ -1,5 +1,6 @@
 """The compiled beam search against the readable one."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from asr.decode.beam import BeamOptions, BeamSearch
 from asr.decode.reference import Scorer, TokenScorer, WordScorer, prefix_beam_search
 from asr.decode.spelling import spelling_of
-from asr.text import SentencePieceTokenizer, train_sentencepiece
+from asr.text import SentencePieceTokenizer, frames_needed, train_sentencepiece
 from tests.beam_search import (
     LETTER_MODEL,
     LETTERS,
@@ -151,6 +152,7 @@ def test_tokens_with_a_language_model(
     blank_threshold=st.floats(0.05, 1),
     unknown_score=st.none() | st.floats(-8, 2),
     bonus=st.floats(0, 8),
+    merge=st.booleans(),
 )
 def test_whatever_is_left_out_no_hypothesis_gets_more_than_it_has(
     n_frames: int, seed: int, sharpness: float, bonus: float, **options: Any
@@ -161,8 +163,11 @@ def test_whatever_is_left_out_no_hypothesis_gets_more_than_it_has(
     )
     found = run(search, frames)
     assert (np.diff(found.scores) <= 0).all()
-    assert len(set(sequences(found))) == len(found.scores) <= options["width"]
-    for tokens, acoustic in zip(sequences(found), found.acoustic, strict=True):
+    assert len(set(sequences(found))) == len(found.scores)
+    assert len(found.scores) <= max(options["width"], 100 * options["merge"])
+    # Of merged ones it is an estimate, and the best is none of them.
+    n_sums = 1 if options["merge"] else len(found.scores)
+    for tokens, acoustic in list(zip(sequences(found), found.acoustic, strict=True))[:n_sums]:
         # Where no word may end, words are left out, but not their part of log p_ctc.
         if options["unknown_score"] is not None and n_frames:
             exact = -torch.nn.functional.ctc_loss(
@@ -173,3 +178,53 @@ def test_whatever_is_left_out_no_hypothesis_gets_more_than_it_has(
                 reduction="sum",
             )
             assert acoustic <= float(exact) + 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_frames=st.integers(1, 25),
+    seed=st.integers(0, 9999),
+    sharpness=st.sampled_from([2.0, 4.0]),
+    alpha=st.floats(0.1, 2),
+    beta=st.floats(-2, 2),
+    unknown_score=st.none() | st.floats(-8, 0),
+    words=lexicons,
+)
+def test_merged_prefixes_come_back_with_their_own_scores(
+    n_frames: int,
+    seed: int,
+    sharpness: float,
+    alpha: float,
+    beta: float,
+    unknown_score: float | None,
+    words: list[str],
+) -> None:
+    frames = random_frames(n_frames, LETTERS.n_tokens, seed, sharpness)
+    options = unlimited(30, alpha=alpha, beta=beta, unknown_score=unknown_score)
+    search = BeamSearch(LETTERS, options, table=WORD_MODEL, words=words, hotwords={"A BA": 0.5})
+    merging = search.with_options(replace(options, merge=True))
+    found = run(merging, frames)
+    exact = run(search, frames)
+    alone = {tokens: index for index, tokens in enumerate(sequences(exact))}
+    assert len(set(sequences(found))) == len(found.scores)
+    assert (np.diff(found.scores) <= 0).all()
+    weighted = options.alpha * found.ngram + found.bonus
+    np.testing.assert_allclose(found.acoustic + weighted, found.scores, rtol=1e-9, atol=1e-9)
+    for index, tokens in enumerate(sequences(found)):
+        assert frames_needed(tokens) <= n_frames
+        if tokens in alone:
+            other = alone[tokens]
+            assert found.ngram[index] == pytest.approx(exact.ngram[other], abs=1e-9)
+            assert found.bonus[index] == pytest.approx(exact.bonus[other], abs=1e-9)
+
+
+def test_a_narrow_beam_finds_more_when_prefixes_are_merged() -> None:
+    scores: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(40):
+        frames = random_frames(60, LETTERS.n_tokens, seed, 2.0)
+        for merge, best in scores.items():
+            options = replace(unlimited(8, alpha=1.0), merge=merge)
+            best.append(run(BeamSearch(LETTERS, options, table=WORD_MODEL), frames).scores[0])
+    difference = np.subtract(scores[True], scores[False])
+    assert difference.mean() > 0.1
+    assert np.median(difference) > 0

@@ -30,6 +30,10 @@ from lm.word_shares import WordShares
 __all__ = ["BeamHypothesis", "BeamOptions", "BeamSearch"]
 
 
+# Hypotheses that share the probability mass, for confidences.
+_N_POSTERIOR = 100
+
+
 @dataclass(frozen=True)
 class BeamOptions:
     """What the beam search maximises, and what it leaves out to be fast.
@@ -51,6 +55,9 @@ class BeamOptions:
         top_tokens: Nor do tokens beyond so many of a frame; 0 for no limit.
         blank_threshold: Frames whose blank is more probable than that are taken as nothing but
             blank; 1 for none.
+        merge: Whether of prefixes from which the models go on alike only the best stays in the
+            beam; the others come back in the n-best, as much worse as they were then.  Only with
+            an n-gram model and no other, which would go on alike from all or from no two.
         n_best: Hypotheses wanted of each utterance.
         posterior_scale: Scores are multiplied by it where confidences are computed.
         calibration: What turns a word's share of the n-best's mass into its confidence.
@@ -65,6 +72,7 @@ class BeamOptions:
     token_threshold: float = -15.0
     top_tokens: int = 0
     blank_threshold: float = 0.9999
+    merge: bool = True
     n_best: int = 1
     posterior_scale: float = 1.0
     calibration: Calibration = UNCALIBRATED
@@ -105,6 +113,7 @@ class BeamOptions:
             float(self.token_threshold),
             self.top_tokens,
             blank,
+            self.merge,
         )
 
 
@@ -205,7 +214,10 @@ class BeamSearch:
         self.options = options
         units = NO_MODEL if self._neural is None else self._neural.units
         fusion = self._scoring.fusion(options.weights, units)
-        self._driver = Driver(fusion, options.limits, self._neural)
+        may_merge = fusion.ngram_units != NO_MODEL and options.alpha > 0 and not self._neural
+        limits = options.limits._replace(merge=options.merge and may_merge)
+        n_best = max(options.n_best, _N_POSTERIOR)
+        self._driver = Driver(fusion, limits, self._neural, n_best)
 
     def decode(
         self,

@@ -34,6 +34,7 @@ class Limits(NamedTuple):
         token_threshold: less likely tokens make no new prefixes
         top_tokens: nor do tokens beyond so many of a frame, the blank not counted; 0 for all
         blank_threshold: frames whose blank is likelier are taken as nothing but blank
+        merge: of prefixes from which all models go on alike only the best stays in the beam
     """
 
     width: int
@@ -41,6 +42,7 @@ class Limits(NamedTuple):
     token_threshold: float
     top_tokens: int
     blank_threshold: float
+    merge: bool
 
 
 class Beam(NamedTuple):
@@ -55,6 +57,7 @@ class Beam(NamedTuple):
         neural: (W, V) the neural model's log-probabilities of the tokens that follow
         likely: (V,) tokens of a frame, those that go on with a word first
         scratch: for the selection
+        futures: (2^n,) records, a hash table of slots by what may follow; see asr.decode.merging
     """
 
     status: Records
@@ -65,6 +68,7 @@ class Beam(NamedTuple):
     neural: Floats
     likely: Ints
     scratch: Doubles
+    futures: Records
 
 
 def make_beam(width: int, n_tokens: int, *, neural: bool) -> Beam:
@@ -76,6 +80,7 @@ def make_beam(width: int, n_tokens: int, *, neural: bool) -> Beam:
         "n_free": "i8",
         "n_needed": "i8",
         "skipped": "i8",  # whether the frames just before were skipped
+        "stamp": "i8",  # marks the entries of `futures` that hold, never the same again
         "token_threshold": "f8",  # of the frame
         "offset": "f8",  # log-probability of all skipped frames, which all prefixes share
     }
@@ -121,6 +126,7 @@ def make_beam(width: int, n_tokens: int, *, neural: bool) -> Beam:
         neural=np.zeros((width, n_tokens) if neural else (1, 1), np.float32),
         likely=np.zeros(n_tokens, np.int32),
         scratch=np.zeros(3 * width + 64 + n_tokens),
+        futures=make_records((1 << (4 * width).bit_length(),), {"stamp": "i8", "slot": "i4"}),
     )
 
 
@@ -142,6 +148,11 @@ def make_prefixes(n_rows: int) -> Records:
         "neural": "f8",  # log-probability by the neural model
         "hotword_score": "f8",  # bonuses of complete hotwords
         "added": "f8",  # what all that adds to the acoustic score, with what is expected
+        "hash": "i8",  # of its tokens, see asr.decode.nbest
+        "better": "i4",  # the prefix that it gave way to, -1 for none; see asr.decode.merging
+        "worse": "i4",  # the last prefix that gave way to it, -1 for none
+        "next_worse": "i4",  # the one that gave way before it to the same
+        "loss": "f8",  # by how much its score was less
     }
     return make_records((n_rows,), fields)
 

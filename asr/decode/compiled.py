@@ -17,6 +17,7 @@ SOURCES = (
     "engine",
     "fusion",
     "lexicon_trie",
+    "merging",
     "nbest",
     "proposals",
     "selection",

@@ -60,10 +60,14 @@ class Driver:
         fusion: What scores.
         limits: What is left out to be fast.
         neural: A neural model, where `fusion` weighs one.
+        n_best: Hypotheses to make of merged prefixes, at most; else there are those in the beam.
     """
 
-    def __init__(self, fusion: Fusion, limits: Limits, neural: NeuralFusion | None) -> None:
+    def __init__(
+        self, fusion: Fusion, limits: Limits, neural: NeuralFusion | None, n_best: int
+    ) -> None:
         self._fusion, self._limits, self._neural = fusion, limits, neural
+        self._n_best = n_best
         self._workspaces: list[_Workspace] = []
 
     def run(self, utterances: Sequence[Floats]) -> list[NBest]:
@@ -131,7 +135,8 @@ class Driver:
         return space
 
     def _end(self, space: _Workspace) -> NBest:
-        found = read_nbest(self._fusion, space.prefixes, space.beam)
+        n_wanted = self._n_best if self._limits.merge else 0
+        found = read_nbest(self._fusion, space.prefixes, space.beam, n_wanted)
         self._workspaces.append(space)
         return found
 

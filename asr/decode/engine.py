@@ -45,6 +45,8 @@ def start(fusion: Fusion, prefixes: Records, beam: Beam) -> None:
     empty["state"] = fusion.automaton.arc_states[START] if fusion.ngram_units else 0
     empty["history"] = empty["hotword_state"] = empty["n_words"] = empty["n_unknown"] = 0
     empty["ngram"] = empty["neural"] = empty["hotword_score"] = empty["added"] = 0.0
+    empty["hash"] = 0
+    empty["better"] = empty["worse"] = -1
     place(fusion, prefixes, beam, 0, 0.0, -math.inf, 0)
 
 

@@ -6,9 +6,13 @@ from asr.decode.beam_arrays import Beam, Limits, Records
 from asr.decode.compiled import inner
 from asr.decode.fusion import TOKENS, WORDS, Fusion, Word, expected_word, extend
 from asr.decode.lexicon_trie import ROOT
+from asr.decode.merging import link, note_all, note_slot, slot_with_same_future, unlink
 from asr.decode.selection import nth_largest
 
-__all__ = ["nth_rank", "place", "select", "thin_out"]
+__all__ = ["HASH_FACTOR", "nth_rank", "place", "select", "thin_out"]
+
+# Of the hash of a token sequence: that of the sequence without the last token times this, and it.
+HASH_FACTOR = np.int64(0x5851F42D4C957F2D)
 
 
 @inner
@@ -69,10 +73,36 @@ def select(
             lists[status["n_free"]]["free"] = number
             status["n_free"] += 1
     status["n_active"] = n_stay
+    if limits.merge:
+        note_all(prefixes, beam)
     for index in range(n_new):
         candidate = candidates[index]
         row, mass = int(candidate["prefix"]), candidate["mass"]
-        place(fusion, prefixes, beam, row, -np.inf, mass, int(candidate["neural_before"]))
+        if not (limits.merge and _is_merged(fusion, prefixes, beam, candidate)):
+            place(fusion, prefixes, beam, row, -np.inf, mass, int(candidate["neural_before"]))
+            if limits.merge:
+                unlink(prefixes, row)
+                note_slot(prefixes, beam, int(lists[status["n_active"] - 1]["active"]))
+
+
+@inner
+def _is_merged(fusion: Fusion, prefixes: Records, beam: Beam, candidate: np.void) -> bool:
+    """Whether a prefix in the beam has the same future: the better has its slot then."""
+    row, mass = int(candidate["prefix"]), candidate["mass"]
+    number = slot_with_same_future(prefixes, beam, row)
+    if number < 0:
+        return False
+    slot = beam.slots[number]
+    loss = mass + prefixes[row]["added"] - slot["total"] - slot["added"]
+    if loss <= 0:
+        link(prefixes, row, int(slot["prefix"]), loss)
+        return True
+    before = int(slot["prefix"])
+    prefixes[before]["slot"] = -1
+    unlink(prefixes, row)
+    link(prefixes, before, row, -loss)
+    _occupy(fusion, prefixes, beam, number, row, -np.inf, mass, int(candidate["neural_before"]))
+    return True
 
 
 @inner
@@ -93,6 +123,8 @@ def _longer_prefix(fusion: Fusion, prefixes: Records, beam: Beam, candidate: np.
     longer["token"] = token
     longer["child"] = -1
     longer["sibling"] = prefix["child"]
+    longer["hash"] = HASH_FACTOR * prefix["hash"] + token
+    longer["better"] = longer["worse"] = -1
     prefix["child"] = row
     neural = beam.neural[number, token] if fusion.neural_units == TOKENS else 0.0
     node, word = int(candidate["node"]), _known_word(slot)
@@ -128,6 +160,20 @@ def place(
     number = beam.lists[status["n_free"]]["free"]
     beam.lists[status["n_active"]]["active"] = number
     status["n_active"] += 1
+    _occupy(fusion, prefixes, beam, int(number), row, blank, label, neural_before)
+
+
+@inner
+def _occupy(
+    fusion: Fusion,
+    prefixes: Records,
+    beam: Beam,
+    number: int,
+    row: int,
+    blank: float,
+    label: float,
+    neural_before: int,
+) -> None:
     prefix, slot = prefixes[row], beam.slots[number]
     prefix["slot"] = number
     slot["prefix"] = row
@@ -142,7 +188,7 @@ def place(
     if not fusion.simple:
         for token in range(beam.gains.shape[1]):
             beam.gains[number, token] = np.nan
-    _look_ahead(fusion, beam, int(number), int(prefix["state"]))
+    _look_ahead(fusion, beam, number, int(prefix["state"]))
 
 
 @inner
