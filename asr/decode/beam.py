@@ -56,8 +56,9 @@ class BeamOptions:
         blank_threshold: Frames whose blank is more probable than that are taken as nothing but
             blank; 1 for none.
         merge: Whether of prefixes from which the models go on alike only the best stays in the
-            beam; the others come back in the n-best, as much worse as they were then.  Only with
-            an n-gram model and no other, which would go on alike from all or from no two.
+            beam; the others come back in the n-best, as much worse as they were then.  A neural
+            model is taken to go on alike where the n-gram model does.  Only with an n-gram model
+            that has weight: without, all would go on alike.
         n_best: Hypotheses wanted of each utterance.
         posterior_scale: Scores are multiplied by it where confidences are computed.
         calibration: What turns a word's share of the n-best's mass into its confidence.
@@ -214,7 +215,7 @@ class BeamSearch:
         self.options = options
         units = NO_MODEL if self._neural is None else self._neural.units
         fusion = self._scoring.fusion(options.weights, units)
-        may_merge = fusion.ngram_units != NO_MODEL and options.alpha > 0 and not self._neural
+        may_merge = fusion.ngram_units != NO_MODEL and options.alpha > 0
         limits = options.limits._replace(merge=options.merge and may_merge)
         n_best = max(options.n_best, _N_POSTERIOR)
         self._driver = Driver(fusion, limits, self._neural, n_best)
