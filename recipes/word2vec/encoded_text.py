@@ -47,9 +47,12 @@ class EncodedText:
     held_out: Sentences
 
     def limit(self, n_words: int, n_tokens: int) -> "EncodedText":
-        """The text of the most frequent words alone, cut at the sentence that reaches a length."""
+        """The text of the most frequent words alone, cut at the sentence that reaches a length.
+
+        Words that the cut leaves out count as seen once: they may be held out.
+        """
         training = _cut(_without_rare(self.training, n_words), n_tokens)
-        counts = np.bincount(training.tokens, minlength=n_words)
+        counts = np.maximum(np.bincount(training.tokens, minlength=n_words), 1)
         return EncodedText(
             self.words[:n_words], counts, training, _without_rare(self.held_out, n_words)
         )
