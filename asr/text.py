@@ -99,21 +99,20 @@ class CharTokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The characters joined; spaces at the ends and beside spaces are left out."""
-        text = "".join(self.symbols[token] for token in tokens if token != 0)
+        text = "".join([self.symbols[token] for token in tokens if token])
         return " ".join(filter(None, text.split(" "))) if self.marks_words else text
 
     def split_words(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
         """Each word with the range of its tokens, spaces left out."""
         if not self.marks_words:
             return _each_token(self, tokens)
-        space = self._ids[" "]
         words: list[tuple[str, int, int]] = []
         start = 0
-        for end in range(len(tokens) + 1):
-            if end == len(tokens) or tokens[end] == space:
-                if word := self.decode(tokens[start:end]):
-                    words.append((word, start, end))
-                start = end + 1
+        # One character a token, so that places in the text are places among the tokens.
+        for part in "".join([self.symbols[token] if token else "\0" for token in tokens]).split(" "):
+            if word := part.replace("\0", ""):
+                words.append((word, start, start + len(part)))
+            start += len(part) + 1
         return words
 
     def unknown(self, text: str) -> list[str]:

@@ -48,7 +48,7 @@ QUICK_PEER_BEAMS = (16, PEER_BEAM)
 EMISSIONS = ("a", "b2", "b3", "c")
 README_MARKS = ("<!-- bench_decode -->", "<!-- end of bench_decode -->")
 WIDTHS = (2, 4, 8, 16, 25, 50, 64, 100, 200)
-QUICK_WIDTHS = (4, 8, 16, 50, 100)
+QUICK_WIDTHS = (4, 8, 16, 25, 35, 50, 100)
 LARGE_BEAM, N_LARGE = 500, 20
 # pyctcdecode's for unknown words, log10 and times alpha; and one that closes the vocabulary.
 UNKNOWN_OFFSET, NO_UNKNOWN = -10.0, -1e6

@@ -259,70 +259,103 @@ def _certainty(log_probability: float) -> float:
     return min(1.0, math.exp(log_probability))
 
 
+# Moves that are kept at once, one byte each; beyond, the moves of a block are found twice.
+_MOST_MOVES = 1 << 22
+
+
 @compiled
 def _viterbi(
     log_probs: NDArray[np.float32], tokens: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], float]:
     """Find the best path of one utterance, (T,) positions or -1, and its log-probability.
 
-    State 2u + 1 is token u, state 2u the blank before it.  Scores are kept for the first frame of
-    each block only; walking back, the moves of a block are found anew.
+    Scores are kept for the first frame of each block only; walking back, the moves of a block are
+    found anew, unless there is room for all.
     """
-    n_frames, n_states = len(log_probs), 2 * len(tokens) + 1
+    n_frames, n_tokens = len(log_probs), len(tokens)
     path = np.full(n_frames, -1, np.int32)
     if n_frames == 0:
         return path, 0.0
-    size = math.ceil(math.sqrt(n_frames))
+    size = n_frames
+    if n_frames * (2 * n_tokens + 1) > _MOST_MOVES:
+        size = math.ceil(math.sqrt(n_frames))
     n_blocks = (n_frames + size - 1) // size
-    scores = np.full(n_states, -np.inf)
-    scores[0] = 0.0
-    kept = np.empty((n_blocks, n_states))
-    moves = np.empty((size, n_states), np.int8)
+    # Scores of the blank before each token and behind the last; of the tokens, one nothing first.
+    blanks, labels = np.full(n_tokens + 1, -np.inf), np.full(n_tokens + 1, -np.inf)
+    blanks[0] = 0.0
+    kept_blanks = np.empty((n_blocks, n_tokens + 1))
+    kept_labels = np.empty((n_blocks, n_tokens + 1))
+    blank_moves = np.empty((size, n_tokens + 1), np.int8)
+    label_moves = np.empty((size, n_tokens + 1), np.int8)
+    # What moving on from a token without a blank costs: nothing, unless the next is the same.
+    skips = np.zeros(n_tokens + 1)
+    skips[0] = -np.inf
+    for position in range(1, n_tokens):
+        if tokens[position] == tokens[position - 1]:
+            skips[position] = -np.inf
     for block in range(n_blocks):
-        kept[block] = scores
-        _advance(log_probs, tokens, block * size, min(n_frames, (block + 1) * size), scores, moves)
-    state = n_states - 1
-    if len(tokens) > 0 and scores[state - 1] > scores[state]:
-        state -= 1
-    best = scores[state]
+        kept_blanks[block], kept_labels[block] = blanks, labels
+        frames = log_probs[block * size : min(n_frames, (block + 1) * size)]
+        _advance(frames, tokens, skips, blanks, labels, blank_moves, label_moves)
+    position, in_label = n_tokens, labels[n_tokens] > blanks[n_tokens]
+    best = labels[n_tokens] if in_label else blanks[n_tokens]
     if best == -np.inf:
         return path, best
     for block in range(n_blocks - 1, -1, -1):
         first, last = block * size, min(n_frames, (block + 1) * size)
         if block < n_blocks - 1:
-            _advance(log_probs, tokens, first, last, kept[block], moves)
+            blanks, labels = kept_blanks[block], kept_labels[block]
+            frames = log_probs[first:last]
+            _advance(frames, tokens, skips, blanks, labels, blank_moves, label_moves)
         for frame in range(last - 1, first - 1, -1):
-            if state % 2 == 1:
-                path[frame] = state // 2
-            state -= moves[frame - first, state]
+            if in_label:
+                path[frame] = position - 1
+                move = label_moves[frame - first, position]
+                position -= move > 0
+                in_label = move != 1
+            else:
+                in_label = blank_moves[frame - first, position] > 0
     return path, best
 
 
 @compiled
 def _advance(
-    log_probs: NDArray[np.float32],
+    frames: NDArray[np.float32],
     tokens: NDArray[np.int64],
-    first: int,
-    last: int,
-    scores: NDArray[np.float64],
-    moves: NDArray[np.int8],
+    skips: NDArray[np.float64],
+    blanks: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    blank_moves: NDArray[np.int8],
+    label_moves: NDArray[np.int8],
 ) -> None:
-    """Take the scores of all states over the frames first to last - 1, and note the moves."""
-    n_frames, n_states = len(log_probs), len(scores)
-    for frame in range(first, last):
-        # States that can be reached by now and that can still reach the end.
-        low = max(0, n_states - 2 * (n_frames - frame))
-        high = min(n_states, 2 * (frame + 1))
-        # From above, so that the states below still have the scores of the frame before.
-        for state in range(high - 1, low - 1, -1):
-            best, move = scores[state], 0
-            if state > 0 and scores[state - 1] > best:
-                best, move = scores[state - 1], 1
-            label = 0
-            if state % 2 == 1:
-                label = tokens[state // 2]
-                skips = state > 1 and label != tokens[state // 2 - 1]
-                if skips and scores[state - 2] > best:
-                    best, move = scores[state - 2], 2
-            scores[state] = best + log_probs[frame, label]
-            moves[frame - first, state] = move
+    """Take the scores over some frames, and note the moves.
+
+    Row p of `labels` is token p - 1, row p of `blanks` the blank behind it.  A blank is reached
+    from itself (move 0) or the token before it (1); a token from itself (0), the blank before it
+    (1), or the token before that (2).
+    """
+    n_tokens = len(tokens)
+    heard = np.empty(n_tokens)
+    for frame in range(len(frames)):
+        row, to_blank, to_label = frames[frame], blank_moves[frame], label_moves[frame]
+        for index in range(n_tokens):
+            heard[index] = row[tokens[index]]
+        # From above, so that what is below still has the scores of the frame before.
+        for position in range(n_tokens, 0, -1):
+            stay, come, skip = (
+                labels[position],
+                blanks[position - 1],
+                labels[position - 1] + skips[position - 1],
+            )
+            best, move = stay, 0
+            if come > best:
+                best, move = come, 1
+            if skip > best:
+                best, move = skip, 2
+            blank = blanks[position]
+            to_blank[position] = stay > blank
+            blanks[position] = max(stay, blank) + row[0]
+            labels[position] = best + heard[position - 1]
+            to_label[position] = move
+        to_blank[0] = 0
+        blanks[0] += row[0]

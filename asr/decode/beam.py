@@ -17,7 +17,7 @@ from asr.decode.confidence import LEAST_MASS, posteriors, word_confidences
 from asr.decode.driver import Driver
 from asr.decode.fusion import NO_MODEL
 from asr.decode.hypothesis import Hypothesis, Word
-from asr.decode.nbest import NBest
+from asr.decode.nbest import NBest, Wanted
 from asr.decode.scoring import Weights, make_scoring
 from asr.decode.word_keys import WordKeys
 from asr.errors import AsrError, ConfigError
@@ -217,8 +217,11 @@ class BeamSearch:
         fusion = self._scoring.fusion(options.weights, units)
         may_merge = fusion.ngram_units != NO_MODEL and options.alpha > 0
         limits = options.limits._replace(merge=options.merge and may_merge)
-        n_best = max(options.n_best, _N_POSTERIOR)
-        self._driver = Driver(fusion, limits, self._neural, n_best)
+        n_most = max(options.n_best, _N_POSTERIOR) if limits.merge else 0
+        # What is further below the best has no mass.
+        spread = -math.log(LEAST_MASS) / options.posterior_scale
+        wanted = Wanted(n_most, options.n_best, spread)
+        self._driver = Driver(fusion, limits, self._neural, wanted)
 
     def decode(
         self,

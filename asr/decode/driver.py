@@ -18,7 +18,7 @@ from asr.decode.beam_arrays import (
 )
 from asr.decode.engine import DONE, MORE_PREFIXES, need_all, search, start
 from asr.decode.fusion import TOKENS, Fusion
-from asr.decode.nbest import NBest, read_nbest
+from asr.decode.nbest import NBest, Wanted, read_nbest
 from asr.decode.neural_fusion import Asking, NeuralFusion
 from lm.backoff import Floats
 
@@ -60,14 +60,14 @@ class Driver:
         fusion: What scores.
         limits: What is left out to be fast.
         neural: A neural model, where `fusion` weighs one.
-        n_best: Hypotheses to make of merged prefixes, at most; else there are those in the beam.
+        wanted: Hypotheses to make of merged prefixes.
     """
 
     def __init__(
-        self, fusion: Fusion, limits: Limits, neural: NeuralFusion | None, n_best: int
+        self, fusion: Fusion, limits: Limits, neural: NeuralFusion | None, wanted: Wanted
     ) -> None:
         self._fusion, self._limits, self._neural = fusion, limits, neural
-        self._n_best = n_best
+        self._wanted = wanted
         self._workspaces: list[_Workspace] = []
 
     def run(self, utterances: Sequence[Floats]) -> list[NBest]:
@@ -135,8 +135,7 @@ class Driver:
         return space
 
     def _end(self, space: _Workspace) -> NBest:
-        n_wanted = self._n_best if self._limits.merge else 0
-        found = read_nbest(self._fusion, space.prefixes, space.beam, n_wanted)
+        found = read_nbest(self._fusion, space.prefixes, space.beam, self._wanted)
         self._workspaces.append(space)
         return found
 

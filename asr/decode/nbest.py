@@ -12,7 +12,7 @@ from asr.decode.lexicon_trie import ROOT
 from asr.decode.survival import HASH_FACTOR
 from lm.backoff import Ints
 
-__all__ = ["NBest", "read_nbest"]
+__all__ = ["NBest", "Wanted", "read_nbest"]
 
 
 class NBest(NamedTuple):
@@ -55,7 +55,21 @@ _ITEM = {
 }
 
 
-def read_nbest(fusion: Fusion, prefixes: Records, beam: Beam, n_wanted: int) -> NBest:
+class Wanted(NamedTuple):
+    """Which hypotheses to make where prefixes have been merged.
+
+    Args:
+        at_most: how many, those that end prefixes of the beam included; 0 makes none
+        at_least: as many, if there are, however bad they are
+        spread: beyond that, only such as score less than the best by no more
+    """
+
+    at_most: int
+    at_least: int
+    spread: float
+
+
+def read_nbest(fusion: Fusion, prefixes: Records, beam: Beam, wanted: Wanted) -> NBest:
     """End the beam's prefixes; those that may not end are left out.
 
     Where none may end, because all are in the middle of a word, those words are left out instead;
@@ -65,54 +79,74 @@ def read_nbest(fusion: Fusion, prefixes: Records, beam: Beam, n_wanted: int) -> 
         fusion: what scores
         prefixes: all prefixes
         beam: the beam after the last frame, its neural rows known
-        n_wanted: where prefixes have been merged, how many hypotheses to make of them; else 0
+        wanted: what to make of merged prefixes
     """
-    n_active = int(beam.status[0]["n_active"])
-    items = make_records((max(n_active, n_wanted),), _ITEM)
-    n_found = _end(fusion, prefixes, beam, items)
-    if not n_found:
-        _leave_out_last_words(prefixes, beam)
-        n_found = _end(fusion, prefixes, beam, items)
-    order = np.empty(len(items), np.int32)
-    order[:n_found] = np.argsort(-items["score"][:n_found], kind="stable")
-    if n_wanted:
-        n_found = _replace_ways(fusion, prefixes, items, order, n_found)
-    order = order[:n_found]
-    tokens, starts = _spelled(prefixes, items, order)
-    if n_wanted:
-        # What a way was replaced by may have been said in more frames than there were for it.
-        fits = _frames_needed(tokens, starts) <= beam.status[0]["frame"]
-        if not fits.all():
-            order = order[fits]
-            tokens, starts = _spelled(prefixes, items, order)
-    best = items[order]
-    score, acoustic, ngram, neural, bonus = (
-        np.ascontiguousarray(best[name])
-        for name in ("score", "acoustic", "ngram", "neural", "bonus")
-    )
-    return NBest(tokens, starts, score, acoustic, ngram, neural, bonus)
-
-
-def _spelled(prefixes: Records, items: Records, order: Ints) -> tuple[Ints, Ints]:
-    """Return the tokens of hypotheses, one after the other, and where each begins."""
-    starts = np.zeros(len(order) + 1, np.int32)
-    _measure(prefixes, items, order, starts)
-    tokens = np.empty(starts[-1], np.int32)
-    _spell(prefixes, items, order, starts, tokens)
-    return tokens, starts
-
-
-def _frames_needed(tokens: Ints, starts: Ints) -> Ints:
-    """Return how many frames each hypothesis takes: between equal tokens there is a blank."""
-    repeats = np.zeros(len(tokens) + 1, np.int32)
-    repeats[1:-1] = tokens[1:] == tokens[:-1]
-    # Behind the last token of a hypothesis begins another.
-    repeats[starts] = 0
-    before = np.concatenate([[0], np.cumsum(repeats)])
-    return np.asarray(np.diff(starts) + np.diff(before[starts]), np.int32)
+    n_items = max(int(beam.status[0]["n_active"]), wanted.at_most)
+    items = make_records((n_items,), _ITEM)
+    order, starts = np.empty(n_items, np.int32), np.zeros(n_items + 1, np.int32)
+    n_found = _find(fusion, prefixes, beam, items, order, starts, wanted)
+    starts = starts[: n_found + 1]
+    tokens, table = np.empty(starts[-1], np.int32), np.empty((5, n_found))
+    _spell(prefixes, items, order, starts, tokens, table)
+    return NBest(tokens, starts, *table)
 
 
 @compiled
+def _find(
+    fusion: Fusion,
+    prefixes: Records,
+    beam: Beam,
+    items: Records,
+    order: Ints,
+    starts: Ints,
+    wanted: Wanted,
+) -> int:
+    """Fill in the hypotheses, their order, best first, and where the tokens of each begin.
+
+    Returns:
+        How many there are.
+    """
+    n_ended = _end(fusion, prefixes, beam, items)
+    if not n_ended:
+        _leave_out_last_words(prefixes, beam)
+        n_ended = _end(fusion, prefixes, beam, items)
+    for number in range(n_ended):
+        _insert(items, order, number, 0, number)
+    n_found = n_ended
+    if wanted.at_most:
+        n_found = _replace_ways(fusion, prefixes, items, order, n_ended, wanted)
+    n_frames = beam.status[0]["frame"]
+    n_fit = 0
+    for index in range(n_found):
+        number, until = order[index], 0
+        order[n_fit] = number
+        n_tokens = n_repeats = 0
+        while number >= 0:
+            row = items[number]["row"]
+            while row != until:
+                prefix = prefixes[row]
+                n_tokens += 1
+                n_repeats += prefix["token"] == prefixes[prefix["parent"]]["token"]
+                row = prefix["parent"]
+            number, until = items[number]["origin"], items[number]["better"]
+        # What a way was replaced by may have been said in more frames than there were for it.
+        if n_tokens + n_repeats <= n_frames:
+            starts[n_fit + 1] = starts[n_fit] + n_tokens
+            n_fit += 1
+    return n_fit
+
+
+@inner
+def _insert(items: Records, order: Ints, n_items: int, first: int, number: int) -> None:
+    """Put an item in its place among some in order, behind those as good."""
+    place, score = n_items, items[number]["score"]
+    while place > first and items[order[place - 1]]["score"] < score:
+        order[place] = order[place - 1]
+        place -= 1
+    order[place] = number
+
+
+@inner
 def _end(fusion: Fusion, prefixes: Records, beam: Beam, items: Records) -> int:
     """Fill in items for the prefixes that may end; returns how many there are."""
     status, slots, lists = beam.status[0], beam.slots, beam.lists
@@ -147,9 +181,9 @@ def _end(fusion: Fusion, prefixes: Records, beam: Beam, items: Records) -> int:
     return n_found
 
 
-@compiled
+@inner
 def _replace_ways(
-    fusion: Fusion, prefixes: Records, items: Records, order: Ints, n_found: int
+    fusion: Fusion, prefixes: Records, items: Records, order: Ints, n_found: int, wanted: Wanted
 ) -> int:
     """Add the best hypotheses that merged prefixes stand for.
 
@@ -162,11 +196,13 @@ def _replace_ways(
         items: the hypotheses found; the rest is room for more
         order: of the items, best first
         n_found: how many there are
+        wanted: how many there are to be
 
     Returns:
         How many there are now, each with other tokens.
     """
     n_done, n_items = 0, n_found
+    least = items[order[0]]["score"] - wanted.spread if n_found else 0.0
     while n_done < n_found:
         number = order[n_done]
         item = items[number]
@@ -187,7 +223,8 @@ def _replace_ways(
                 is_full = n_items == len(items)
                 if is_full and n_found == n_done:
                     return n_found
-                if not is_full or score > items[order[n_found - 1]]["score"]:
+                is_good = score >= least or n_found < wanted.at_least
+                if is_good and (not is_full or score > items[order[n_found - 1]]["score"]):
                     if is_full:
                         n_found -= 1
                         free = order[n_found]
@@ -200,11 +237,7 @@ def _replace_ways(
                     made["hash"] = item["hash"] + power * (other["hash"] - better["hash"])
                     made["power"] = power
                     made["row"], made["better"], made["origin"] = worse, row, number
-                    place = n_found
-                    while place > n_done and items[order[place - 1]]["score"] < score:
-                        order[place] = order[place - 1]
-                        place -= 1
-                    order[place] = free
+                    _insert(items, order, n_found, n_done, free)
                     n_found += 1
                 worse = other["next_worse"]
             power *= HASH_FACTOR
@@ -233,7 +266,7 @@ def _replace_way(
     made["acoustic"] = item["acoustic"] + worse["loss"] - gain
 
 
-@compiled
+@inner
 def _leave_out_last_words(prefixes: Records, beam: Beam) -> None:
     """Go back to where the words that are being spelled began."""
     slots, lists = beam.slots, beam.lists
@@ -252,39 +285,30 @@ def _leave_out_last_words(prefixes: Records, beam: Beam) -> None:
 
 
 @compiled
-def _measure(prefixes: Records, items: Records, order: Ints, starts: Ints) -> None:
-    """Fill in where the tokens of each hypothesis end."""
-    for index in range(len(order)):
-        length = 0
-        number, until = order[index], 0
-        while number >= 0:
-            length += _n_tokens(prefixes, items[number]["row"], until)
-            number, until = items[number]["origin"], items[number]["better"]
-        starts[index + 1] = starts[index] + length
+def _spell(
+    prefixes: Records, items: Records, order: Ints, starts: Ints, tokens: Ints, table: Doubles
+) -> None:
+    """Fill in the parts of the scores, and the tokens.
 
-
-@compiled
-def _spell(prefixes: Records, items: Records, order: Ints, starts: Ints, tokens: Ints) -> None:
-    """Fill in the tokens: those up to an item's prefix, then the rest of what it was made from."""
-    for index in range(len(order)):
+    The tokens are those up to an item's prefix, then the rest of what it was made from.
+    """
+    for index in range(len(starts) - 1):
+        item = items[order[index]]
+        table[0, index] = item["score"]
+        table[1, index] = item["acoustic"]
+        table[2, index] = item["ngram"]
+        table[3, index] = item["neural"]
+        table[4, index] = item["bonus"]
         end = starts[index]
         number, until = order[index], 0
         while number >= 0:
             row = items[number]["row"]
-            end += _n_tokens(prefixes, row, until)
-            position = end
+            while row != until:
+                end += 1
+                row = prefixes[row]["parent"]
+            position, row = end, items[number]["row"]
             while row != until:
                 position -= 1
                 tokens[position] = prefixes[row]["token"]
                 row = prefixes[row]["parent"]
             number, until = items[number]["origin"], items[number]["better"]
-
-
-@inner
-def _n_tokens(prefixes: Records, row: int, until: int) -> int:
-    """The number of tokens from behind one prefix to the end of another."""
-    length = 0
-    while row != until:
-        length += 1
-        row = prefixes[row]["parent"]
-    return length
