@@ -109,7 +109,8 @@ class CharTokenizer:
         words: list[tuple[str, int, int]] = []
         start = 0
         # One character a token, so that places in the text are places among the tokens.
-        for part in "".join([self.symbols[token] if token else "\0" for token in tokens]).split(" "):
+        text = "".join([self.symbols[token] if token else "\0" for token in tokens])
+        for part in text.split(" "):
             if word := part.replace("\0", ""):
                 words.append((word, start, start + len(part)))
             start += len(part) + 1
