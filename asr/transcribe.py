@@ -16,7 +16,7 @@ from asr.decode.greedy import greedy
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.errors import AsrError, ConfigError
 from asr.listener import Listener
-from asr.models.recognizer import DECODING_FILE, Recognizer, find_model
+from asr.models.recognizer import DECODING_FILE, Recognizer, find_decoding, find_model
 from asr.recording import Audio, Recording
 from asr.world import select_device
 
@@ -60,7 +60,7 @@ def load(
     device: str = "auto",
     *,
     batch_seconds: float | None = None,
-    decoding: DecodingConfig | Literal["model", "greedy"] = "model",
+    decoding: DecodingConfig | str = "model",
     n_best: int = 1,
 ) -> "Transcriber":
     """Load a model for transcribing.
@@ -70,7 +70,8 @@ def load(
         device: "auto" (CUDA, else CPU), "cpu", "cuda", "cuda:N" or "mps".
         batch_seconds: see `Transcriber`.
         decoding: "model" for what the model folder's decoding.toml says (greedy where there is
-            none), "greedy", or a configuration.
+            none), "greedy", the name of another decoding of the model or a file (see
+            `asr.models.recognizer.find_decoding`), or a configuration.
         n_best: hypotheses of each recording in `Transcript.alternatives`; needs a beam search.
 
     Raises:
@@ -81,6 +82,8 @@ def load(
     recognizer = Recognizer.load(folder, chosen)
     if decoding == "model" and (folder / DECODING_FILE).exists():
         decoding = load_decoding(folder / DECODING_FILE)
+    elif isinstance(decoding, str) and decoding not in ("model", "greedy"):
+        decoding = load_decoding(find_decoding(folder, decoding))
     decoder = None
     if isinstance(decoding, DecodingConfig):
         # Here, because the compiled search takes a while to import.

@@ -134,6 +134,12 @@ def test_the_command_writes_what_transcribe_reads(
     assert output.startswith(f"{model / 'decoding.toml'}: alpha ")
     assert (model / "words.ngram").exists()
     assert (model / "tuning.png").stat().st_size > 1000
+    (model / "decoding.toml").rename(model / "decoding-other.toml")
+    assert load(model, "cpu").decoder is None
+    assert load(model, "cpu", decoding="other").decoder is not None
+    with pytest.raises(ConfigError, match=r"has no such decoding; .* or one of other"):
+        load(model, "cpu", decoding="another")
+    (model / "decoding-other.toml").rename(model / "decoding.toml")
     transcriber = load(model, "cpu", n_best=2)
     assert transcriber.decoder is not None
     transcript = transcriber.transcribe(audio, case="upper")

@@ -5,7 +5,8 @@
         --decoder exp/small/decoder \
         --figures "dev-clean-20spk | greedy=exp/small/dev-clean-20spk.json" ...
 
-The decoder is a folder that `asr tune --copy --output` made.  The figures are files that
+The decoder is a folder that `asr tune --copy --output` made, perhaps with a decoding of another
+name (`--name`) and the neural model for that (tools/ship_lm.py).  The figures are files that
 `asr evaluate --json` wrote.  The card is written from them, so no number in it is typed by hand.
 """
 
@@ -23,7 +24,13 @@ from asr.config import DecodingConfig
 from asr.errors import AsrError, ConfigError
 from asr.learning_curve import draw_learning_curve
 from asr.manifest import read_manifest
-from asr.models.recognizer import DECODING_FILE, DEFAULT_MODEL, Recognizer, find_model
+from asr.models.recognizer import (
+    DECODING_FILE,
+    DEFAULT_MODEL,
+    Recognizer,
+    find_decodings,
+    find_model,
+)
 from asr.readme_table import write_table
 from asr.toml_config import load_toml
 
@@ -68,6 +75,11 @@ By default a beam search of width {beam} decodes, with a word n-gram model (`{lm
 Project Gutenberg; the weights were tuned on the two dev sets below. `--greedy` goes without."""
 
 
+OTHER_DECODER = """ `--decoding {name}` adds a
+neural model of words trained on the same books (`{neural}`, {megabytes:.1f} MB; width {beam}, alpha
+{alpha:g}, gamma {gamma:g}, {beta:g} a word), tuned on the same sets."""
+
+
 def figure_row(name: str, score: dict[str, Any]) -> str:
     low, high = score["interval"]
     return (
@@ -110,11 +122,16 @@ def ship(arguments: argparse.Namespace) -> None:
         decoder = ""
         if arguments.decoder:
             decoding = load_toml(DecodingConfig, arguments.decoder / DECODING_FILE)
-            for name in (DECODING_FILE, decoding.lm, "tuning.png"):
-                shutil.copyfile(arguments.decoder / name, writing / Path(name).name)
+            left_out = shutil.ignore_patterns("*.lexicon")
+            shutil.copytree(arguments.decoder, writing, ignore=left_out, dirs_exist_ok=True)
             decoder = DECODER.format(
                 lm_megabytes=(writing / decoding.lm).stat().st_size / 1e6, **decoding.model_dump()
             )
+            for name, path in find_decodings(writing).items():
+                other = load_toml(DecodingConfig, path)
+                neural = (writing / other.neural).iterdir()
+                size = sum(file.stat().st_size for file in neural) / 1e6
+                decoder += OTHER_DECODER.format(name=name, megabytes=size, **other.model_dump())
         draw_learning_curve(
             Path(arguments.experiment) / "metrics.jsonl", writing / "learning_curve.png"
         )

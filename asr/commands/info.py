@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts of a model."""
     from asr.checkpoint import read_json
-    from asr.models.recognizer import DECODING_FILE, Recognizer, find_model
+    from asr.models.recognizer import DECODING_FILE, Recognizer, find_decodings, find_model
 
     folder = find_model(arguments.model)
     recognizer = Recognizer.load(folder)
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         "tokens": recognizer.tokenizer.n_tokens,
         "frame_seconds": recognizer.frame_seconds,
         "decoding": _describe(folder / DECODING_FILE),
+        **{f"--decoding {name}": _describe(path) for name, path in find_decodings(folder).items()},
         **read_json(folder / "metrics.json"),
     }
     if arguments.json:

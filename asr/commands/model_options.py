@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.errors import ConfigError
@@ -54,7 +53,9 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--greedy", action="store_true", help="the best path, without any model")
     group.add_argument(
-        "--decoding", metavar="FILE", help="this decoding.toml instead of the model's"
+        "--decoding",
+        metavar="NAME",
+        help="another decoding of the model's (default model: lstm), or a decoding.toml",
     )
     group.add_argument("--beam", metavar="N", type=int, help="prefixes kept (default: 50)")
     group.add_argument("--lm", metavar="FILE", help="n-gram model: table or ARPA")
@@ -116,7 +117,7 @@ def _load(
 
 def read_decoding(arguments: argparse.Namespace) -> "DecodingConfig | None":
     """Return how to decode; None for greedy decoding."""
-    from asr.models.recognizer import DECODING_FILE, find_model
+    from asr.models.recognizer import DECODING_FILE, find_decoding, find_model
 
     given: dict[str, Any] = {
         name: value for name in _NAMES if (value := getattr(arguments, name, None)) is not None
@@ -128,7 +129,8 @@ def read_decoding(arguments: argparse.Namespace) -> "DecodingConfig | None":
         if given:
             raise ConfigError(f"--greedy takes no --{next(iter(given)).replace('_', '-')}")
         return None
-    path = Path(own) if own else find_model(arguments.model) / DECODING_FILE
+    folder = find_model(arguments.model)
+    path = find_decoding(folder, own) if own else folder / DECODING_FILE
     if not given and not own and not path.exists():
         return None
     from asr.config import DECODING_FILES, DecodingConfig, load_decoding

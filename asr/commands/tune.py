@@ -43,6 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FOLDER", help="write there instead of the model's folder"
     )
     parser.add_argument(
+        "--name", help="write decoding-NAME.toml, which --decoding NAME asks for (default: none)"
+    )
+    parser.add_argument(
         "--copy", action="store_true", help="copy the language model into that folder too"
     )
     parser.add_argument("--rounds", metavar="N", type=int, default=3, help="searches (default: 3)")
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.config import DECODING_FILES
     from asr.decode.decoder import build_decoder
     from asr.manifest import read_manifest
-    from asr.models.recognizer import DECODING_FILE, find_model
+    from asr.models.recognizer import decoding_file, find_model
     from asr.toml_config import dump_toml
     from asr.tune import Grid, calibrate, draw_surface, tune
 
@@ -98,11 +101,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / DECODING_FILE).write_text(dump_toml(saved), encoding="utf-8")
+        file = folder / decoding_file(arguments.name)
+        file.write_text(dump_toml(saved), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror}); see --output") from None
-    draw_surface(tuning, folder / "tuning.png")
-    print(_report(tuning, folder / DECODING_FILE))
+    draw_surface(tuning, folder / f"{file.stem.replace('decoding', 'tuning')}.png")
+    print(_report(tuning, file))
     print(
         f"  confidences: normalised cross entropy {confidences.before:.3f}, calibrated "
         f"{confidences.after:.3f}"

@@ -18,7 +18,16 @@ from asr.models import MODELS
 from asr.models.ctc import CtcModel, CtcOutput
 from asr.text import Tokenizer, load_tokenizer
 
-__all__ = ["DECODING_FILE", "DEFAULT_MODEL", "HOP_SECONDS", "Recognizer", "find_model"]
+__all__ = [
+    "DECODING_FILE",
+    "DEFAULT_MODEL",
+    "HOP_SECONDS",
+    "Recognizer",
+    "decoding_file",
+    "find_decoding",
+    "find_decodings",
+    "find_model",
+]
 
 HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 
@@ -52,6 +61,37 @@ def find_model(name: str | Path) -> Path:
             "by asr train, or one of its checkpoints"
         )
     return folder
+
+
+def decoding_file(name: str | None) -> str:
+    """Return the name of the file with a model folder's decoding of a name, None for the usual."""
+    return f"decoding-{name}.toml" if name else DECODING_FILE
+
+
+def find_decodings(folder: Path) -> dict[str, Path]:
+    """Return the files of a model folder's further decodings by their names."""
+    paths = sorted(folder.glob(decoding_file("*")))
+    return {path.stem.partition("-")[2]: path for path in paths}
+
+
+def find_decoding(folder: Path, name: str) -> Path:
+    """Return the file that says how to decode.
+
+    Args:
+        folder: of the model.
+        name: a file, or what stands for NAME in one of the folder's decoding-NAME.toml.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    others = find_decodings(folder)
+    path = others.get(name, Path(name))
+    if not path.is_file():
+        raise ConfigError(
+            f"{name}: no file, and {folder} has no such decoding; give a file as asr tune writes "
+            "it" + (f", or one of {', '.join(others)}" if others else "")
+        )
+    return path
 
 
 class Recognizer(nn.Module):
