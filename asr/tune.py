@@ -189,9 +189,12 @@ def _starts(options: BeamOptions, grid: Grid) -> list[BeamOptions]:
     """
     if len(grid.gamma) == 1:
         return [options]
-    weight = max(options.alpha, options.gamma)
-    shares = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))
-    return [replace(options, alpha=a * weight, gamma=g * weight) for a, g in shares]
+    weight = options.alpha + options.gamma
+    return [
+        replace(options, alpha=weight, gamma=0.0),
+        options,
+        replace(options, alpha=0.0, gamma=weight),
+    ]
 
 
 def _narrowest(

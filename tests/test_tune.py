@@ -81,7 +81,7 @@ def test_two_models_are_tried_alone_and_together(model_file: Path, tmp_path: Pat
     grid = Grid(gamma=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5))
     tuning = tune(decoder, emissions, grid, n_rounds=2)
     starts = [(alpha, gamma) for alpha, _, gamma, _ in tuning.rounds[:3]]
-    assert starts == [(0.5, 0.0), (0.25, 0.25), (0.0, 0.5)]
+    assert starts == [(0.8, 0.0), (0.5, 0.3), (0.0, 0.8)]
     assert tuning.options.alpha > tuning.options.gamma
     assert tuning.wer <= min(wer for *_, wer in tuning.rounds) + 0.001
 
