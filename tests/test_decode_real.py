@@ -1,5 +1,6 @@
 """The beam search on real emissions of the shipped model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,16 @@ def test_what_the_defaults_leave_out_changes_next_to_nothing(
     tokenizer, table, emissions = utterances
     width = BeamOptions().width
     quick = BeamSearch(tokenizer, table=table)
-    thorough = quick.with_options(unlimited(width))
+    thorough = quick.with_options(replace(unlimited(width), merge=True))
     pairs = [(run(quick, frames), run(thorough, frames)) for frames in emissions]
     same = [sequences(a)[0] == sequences(b)[0] for a, b in pairs]
     deficits = [b.scores[0] - a.scores[0] for a, b in pairs]
     assert np.mean(same) >= 0.95
     assert np.mean(deficits) < 0.01
+    # Merging leaves out what is no better: as wide a beam finds more.
+    unmerged = quick.with_options(unlimited(width))
+    gains = [
+        a.scores[0] - run(unmerged, frames).scores[0]
+        for (a, _), frames in zip(pairs, emissions, strict=True)
+    ]
+    assert np.mean(gains) > 0
