@@ -155,6 +155,7 @@ def test_score_is_the_mean_of_the_seeds(tmp_path: Path) -> None:
     decoded("without-anna", ("ONE", "NINE", "anna"))
     decoded("without-jean", ("TWO", "TWO", "jean"))
     decoded("connected", ("ONE TWO THREE FOUR", "ONE TWO FOUR", "anna"), right)
+    decoded("words-seed-1", right, ("TWO", "TWO", "jean"))
     (tmp_path / "seed-1").mkdir()
     (tmp_path / "seed-1" / "seconds").write_text("41 60\n")
     models = ["seed-0", "seed-1", "without-anna", "without-jean", "connected"]
@@ -162,6 +163,7 @@ def test_score_is_the_mean_of_the_seeds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     score = json.loads((tmp_path / "score.json").read_text())
     assert score["wer"] == 0.25
+    assert score["official_lexicon"]["wer"] == 0.0
     assert score["loso"]["wer"] == 0.5
     assert [score["models"][name]["wer"] for name in models] == [0.0, 0.5, 1.0, 0.0, 0.2]
     assert score["models"]["seed-1"]["training_seconds"] == 41
@@ -194,7 +196,9 @@ def test_tiny_learns(asr_data: Path, tmp_path: Path) -> None:
     command = ["bash", RECIPE / "run.sh", "--data", asr_data / "fsdd", "--exp", tmp_path]
     done = run(*command, "--conf", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "score.json").read_text())["wer"] < 0.8  # chance is 0.9
+    score = json.loads((tmp_path / "score.json").read_text())
+    assert score["wer"] < 0.8  # chance is 0.9
+    assert score["official_lexicon"]["wer"] < 0.8
 
 
 @pytest.mark.timeout(600)

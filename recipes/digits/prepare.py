@@ -196,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Strings alone leave CTC guessing for long what belongs where.
         connected["train"] = official["train"] + connected["train"]
         _write(output, "connected", connected)
+        (output / "words.txt").write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
     except AsrError as error:
         print(f"prepare: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -89,6 +89,11 @@ decode() {
         read -r name split seed <<<"$model"
         asr evaluate "$exp/manifests/$split-test.jsonl" --model "$exp/$name" --worst 0 \
             --output "$exp/decode/$name.jsonl"
+        # Once more with a beam search that knows no other words.
+        [[ $split == official || $split == connected ]] || continue
+        asr evaluate "$exp/manifests/$split-test.jsonl" --model "$exp/$name" --worst 0 \
+            --lexicon "$exp/manifests/words.txt" --beta 0 --beam 32 \
+            --output "$exp/decode/words-$name.jsonl"
     done
 }
 

@@ -3,7 +3,8 @@
     python recipes/digits/score.py EXP seed-0 seed-1 seed-2 without-george connected
     python recipes/digits/score.py --table EXP --readme recipes/digits/README.md
 
-reads EXP/decode/MODEL.jsonl, and where it is there EXP/MODEL/seconds (of the training, and of
+reads EXP/decode/MODEL.jsonl, where it is there EXP/decode/words-MODEL.jsonl (decoded with the ten
+words as lexicon), and where it is there EXP/MODEL/seconds (of the training, and of
 its CPU time).
 "wer" in score.json is the mean of the models named seed-N.  The second form prints the table of an
 earlier score.json and writes it to where the README has the last one.
@@ -62,6 +63,12 @@ def summarize(exp: Path, models: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"wer": official["wer"], "official": official}
     if left_out:
         result["loso"] = figures(*left_out.values())
+    words = {name: exp / "decode" / f"words-{name}.jsonl" for name in models}
+    words = {name: path for name, path in words.items() if path.exists()}
+    if of_seeds := [read_pair(path) for name, path in words.items() if name in seeds]:
+        result["official_lexicon"] = figures(*of_seeds)
+    if "connected" in words:
+        result["connected_lexicon"] = figures(read_pair(words["connected"]))
     result["models"] = {name: figures(pair) for name, pair in pairs.items()}
     for name, found in result["models"].items():
         found.update(training_seconds(exp / name))
@@ -90,6 +97,8 @@ def table(result: dict[str, Any]) -> str:
     mean = f"**official split, mean of {n_seeds} seeds** (95 % {low:.2%} to {high:.2%})"
     rows.append(row(mean, result["official"]))
     rows += [row(f"official split, {n}", f) for n, f in models.items() if n.startswith("seed-")]
+    if "official_lexicon" in result:
+        rows.append(row("official split, mean, the ten words alone", result["official_lexicon"]))
     if "loso" in result:
         low, high = result["loso"]["interval"]
         mean = f"**speaker left out, all together** (95 % {low:.2%} to {high:.2%})"
@@ -100,6 +109,8 @@ def table(result: dict[str, Any]) -> str:
         elif name == "connected":
             low, high = found["interval"]
             rows.append(row(f"**connected digits** (95 % {low:.2%} to {high:.2%})", found))
+    if "connected_lexicon" in result:
+        rows.append(row("connected digits, the ten words alone", result["connected_lexicon"]))
     return "\n".join(rows)
 
 
