@@ -181,7 +181,10 @@ def test_tiny_recipe(asr_data: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())
-    assert list(score["decoded"]) == ["joint-1", "joint-0", "joint"]
-    assert score["wer"] == score["decoded"]["joint"]["wer"]
+    assert list(score["decoded"]) == ["ctc", "joint", "joint-1", "joint-0", "joint-0.7"]
+    # The joint model's listener began as that of CTC: the same statistics of the features.
+    ctc, joint = (Recognizer.load(tmp_path / model) for model in ("ctc", "joint"))
+    torch.testing.assert_close(joint.normalizer.state_dict(), ctc.normalizer.state_dict())
+    assert score["wer"] == score["decoded"]["joint-0.7"]["wer"]
     assert score["decoded"]["joint"]["n_utterances"] == 60
     assert (tmp_path / "joint.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,6 @@
 """Train listener and speller together.
 
-    python recipes/attention_asr/train.py CONFIG.toml EXP [--set A.B=C]
+    python recipes/attention_asr/train.py CONFIG.toml EXP [--init-from MODEL] [--set A.B=C]
     python recipes/attention_asr/train.py CONFIG.toml EXP --write-listener LISTENER.toml
 
 The model is EXP/best; the same command goes on after an interruption.  The second form trains
@@ -57,7 +57,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     try:
         with TrainingDisplay(_describe) as display:
-            result = train(config.listener(), exp, make_training=joint, reporter=display)
+            result = train(
+                config.listener(),
+                exp,
+                init_from=arguments.init_from,
+                make_training=joint,
+                reporter=display,
+            )
     except KeyboardInterrupt:
         print(f"train: interrupted; the same command goes on in {exp}", file=sys.stderr)
         return 130
@@ -74,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="TOML file, see conf/")
     parser.add_argument("exp", type=Path, help="experiment folder")
     parser.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
+    parser.add_argument(
+        "--init-from", metavar="MODEL", help="recogniser that the listener begins as"
+    )
     parser.add_argument(
         "--write-listener", type=Path, metavar="TOML", help="only write what asr train takes"
     )
