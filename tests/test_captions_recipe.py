@@ -80,8 +80,9 @@ def test_scenes_hold_whole_things_that_one_can_tell_apart(recipe: SimpleNamespac
     parts = recipe.pictures.choices(0.2, HELD_OUT, 0)
     generator = np.random.default_rng(0)
     scenes = recipe.pictures.make_scenes(
-        parts["known"], 500, generator, picture_size=40, single_fraction=0.2
-    )
+        parts["known"], 500, generator,
+        picture_size=40, single_fraction=0.2, inside_fraction=0.4,
+    )  # fmt: skip
     captions = scenes.captions()
     assert sum(len(caption.split()) == 4 for caption in captions) == 100
     known = {tuple(sorted(pair)) for pair in parts["known"].pairs.tolist()}
@@ -178,7 +179,7 @@ def test_attention_looks_at_all_places_of_one_picture(recipe: SimpleNamespace) -
     network = recipe.networks.make_network(config, "attention").eval()
     batch = next(recipe.train.PictureBatches(config, "attention").epoch(0, 0))
     weights = recipe.show.look(network, batch.pictures, batch.captions)
-    assert weights.shape == (*batch.captions.shape, 5, 5)
+    assert weights.shape == (*batch.captions.shape, 10, 10)
     torch.testing.assert_close(weights.sum((-1, -2)), torch.ones(batch.captions.shape))
 
 

@@ -36,6 +36,9 @@ class PictureConfig(Section):
     size: int = Field(default=40, ge=36, description="pixels of a side")
     noise: float = Field(default=0.05, ge=0)
     single_fraction: float = Field(default=0.2, ge=0, le=1, description="with one thing alone")
+    inside_fraction: float = Field(
+        default=0.4, ge=0, le=1, description="of pairs of which one fits into the other"
+    )
     held_out_pairs: float = Field(default=0.2, gt=0, lt=1, description="of all pairs of kinds")
     held_out_things: list[str] = Field(default=["green triangle", "blue square"], min_length=1)
     n_dev: int = Field(default=1000, ge=1)
@@ -46,7 +49,9 @@ class NetworkConfig(Section):
     """The networks; see `Classifier` and `Captioner`."""
 
     hidden_size: int = Field(default=256, ge=1, description="of the plain network")
-    channels: list[int] = Field(default=[16, 32, 64], min_length=1, description="of convolutions")
+    channels: list[int] = Field(
+        default=[8, 32, 64, 64], min_length=2, description="of convolutions"
+    )
     summary_size: int = Field(default=128, ge=1)
     embedding_size: int = Field(default=32, ge=1)
     decoder_size: int = Field(default=128, ge=1)
@@ -77,35 +82,43 @@ class CaptionsConfig(Section):
 
 
 class PictureEncoder(nn.Module):
-    """Convolutions of kernel 3 and stride 2, and a summary of all places.
+    """Convolutions of kernel 3, and a summary of all places.
 
-        h = relu(norm(conv(... relu(norm(conv(x))) ...)));   summary = relu(W flatten(h) + b)
+        h = relu(norm(conv(... relu(norm(conv(x))) ...)));   m_p = h_p + e_p
+        summary = max over places p of relu(W m_p + b)
 
     where norm brings each channel to mean 0 and deviation 1 over the batch, and what was learned.
+    The first and the last convolution keep the size, which those between halve: a small circle is
+    told from a small square by single pixels.  Convolutions and maximum are blind to where
+    something is; the learned vectors e say it.
 
     Args:
         size: pixels of a side, S.
         channels: of each convolution; the last is M.
         summary_size: of the summary.
 
-    Reference: Ioffe and Szegedy, "Batch normalization", ICML 2015.
+    Reference: Ioffe and Szegedy, "Batch normalization", ICML 2015; Qi et al., "PointNet", CVPR
+    2017 (the maximum over places).
     """
 
     def __init__(self, size: int, channels: list[int], summary_size: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for n_inputs, n_outputs in zip([3, *channels[:-1]], channels, strict=True):
-            convolution = nn.Conv2d(n_inputs, n_outputs, 3, stride=2, padding=1, bias=False)
-            layers += [convolution, nn.BatchNorm2d(n_outputs), nn.ReLU()]
-            size = -(-size // 2)
+        strides = [1, *[2] * (len(channels) - 2), 1]
+        for inputs, outputs, stride in zip([3, *channels[:-1]], channels, strides, strict=True):
+            convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+            size = -(-size // stride)
         self.convolutions = nn.Sequential(*layers)
-        self.n_places, self.memory_size, self.summary_size = size**2, channels[-1], summary_size
-        self.summary = nn.Linear(self.n_places * self.memory_size, summary_size)
+        self.memory_size = channels[-1]
+        self.positions = nn.Parameter(torch.zeros(size**2, self.memory_size))
+        self.summary = nn.Linear(self.memory_size, summary_size)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the places (B, P, M), row by row, and the summary, for pictures (B, 3, S, S)."""
+        """Return the places m (B, P, M), row by row, and the summary, for pictures (B, 3, S, S)."""
         h = self.convolutions(pictures).flatten(2).transpose(1, 2)  # (B, P, M)
-        return h, self.summary(h.flatten(1)).relu()
+        places = h + self.positions
+        return places, self.summary(places).relu().amax(1)
 
 
 class Classifier(nn.Module):
@@ -158,9 +171,6 @@ class Captioner(nn.Module):
     def __init__(self, network: NetworkConfig, size: int, *, attention: bool) -> None:
         super().__init__()
         self.encoder = PictureEncoder(size, network.channels, network.summary_size)
-        shape = self.encoder.n_places, self.encoder.memory_size
-        # A place must say where it is: attention has no order.
-        self.positions = nn.Parameter(torch.zeros(shape)) if attention else None
         self.decoder = Decoder(
             len(WORDS),
             memory_size=self.encoder.memory_size,
@@ -175,8 +185,6 @@ class Captioner(nn.Module):
     def start(self, pictures: Tensor) -> State:
         """Return the decoder's state before the first word, for pictures (B, 3, S, S)."""
         places, summary = self.encoder(pictures)
-        if self.positions is not None:
-            places = places + self.positions
         lengths = torch.full((len(places),), places.shape[1])
         return self.decoder.start(places, lengths, summary)
 

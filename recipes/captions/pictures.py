@@ -38,7 +38,7 @@ COLOURS = {
     "yellow": (0.95, 0.85, 0.1),
     "purple": (0.65, 0.2, 0.8),
 }
-SIZES = {"small": (3.0, 4.0), "big": (6.5, 8.0)}  # radii in pixels
+SIZES = {"small": (4.0, 5.0), "big": (7.5, 8.5)}  # radii in pixels
 RELATIONS = ("left of", "right of", "above", "below", "around")
 
 # Token 0 is the end of a caption.
@@ -134,6 +134,7 @@ def make_scenes(
     *,
     picture_size: int,
     single_fraction: float,
+    inside_fraction: float,
 ) -> Scenes:
     """Draw scenes at random.
 
@@ -143,6 +144,7 @@ def make_scenes(
         generator: decides everything.
         picture_size: pixels of a side.
         single_fraction: part of the scenes with one thing, where single things are to choose.
+        inside_fraction: part of the pairs that are drawn one inside the other, of those that fit.
     """
     kinds = np.full((n_scenes, 2), -1)
     n_singles = n_scenes if not len(choice.pairs) else round(single_fraction * n_scenes)
@@ -152,7 +154,7 @@ def make_scenes(
         kinds[n_singles:] = generator.choice(choice.pairs, n_scenes - n_singles)
         kinds[n_singles:] = generator.permuted(kinds[n_singles:], axis=1)
     radii = generator.uniform(*np.moveaxis(_RADII[kinds], -1, 0))
-    centres = _place(kinds, radii, picture_size, generator)
+    centres = _place(kinds, radii, picture_size, inside_fraction, generator)
     swap = (kinds[:, 1] >= 0) & _is_named_later(kinds, centres)
     for part in (kinds, centres, radii):
         part[swap] = part[swap, ::-1]
@@ -160,7 +162,9 @@ def make_scenes(
     return Scenes(kinds[order], centres[order], radii[order])
 
 
-def _place(kinds: Numbers, radii: Array, size: int, generator: np.random.Generator) -> Array:
+def _place(
+    kinds: Numbers, radii: Array, size: int, inside_fraction: float, generator: np.random.Generator
+) -> Array:
     """Return centres (B, 2, 2) at which things are whole, and beside or inside one another."""
 
     def anywhere(which: Numbers) -> Array:
@@ -172,7 +176,7 @@ def _place(kinds: Numbers, radii: Array, size: int, generator: np.random.Generat
     # has no room for it.
     may_be_inside = (is_big[:, 0] != is_big[:, 1]) & (colours[:, 0] != colours[:, 1]).any(1)
     may_be_inside &= (kinds[:, 1] >= 0) & ~(is_big & (_SHAPE[kinds] == _TRIANGLE)).any(1)
-    inside = may_be_inside & (generator.random(len(kinds)) < 0.4)
+    inside = may_be_inside & (generator.random(len(kinds)) < inside_fraction)
     centres = anywhere(np.arange(len(kinds)))
     waiting = np.flatnonzero((kinds[:, 1] >= 0) & ~inside)
     while len(waiting):
@@ -184,7 +188,7 @@ def _place(kinds: Numbers, radii: Array, size: int, generator: np.random.Generat
         waiting = waiting[~is_clear]
     rows = np.flatnonzero(inside)
     big = is_big[rows, 1].astype(int)
-    centres[rows, 1 - big] = centres[rows, big] + generator.uniform(-0.5, 0.5, (len(rows), 2))
+    centres[rows, 1 - big] = centres[rows, big] + generator.uniform(-0.3, 0.3, (len(rows), 2))
     return centres
 
 

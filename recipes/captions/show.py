@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     if not arguments.attention:
         _draw_examples(network, batch, figure)
-    elif isinstance(network, Captioner) and network.positions is not None:
+    elif isinstance(network, Captioner) and network.decoder.attention is not None:
         _draw_attention(network, batch, figure)
     else:
         raise ConfigError(f"--attention: {arguments.model} has none; use the model attention")

@@ -96,7 +96,12 @@ def make_batch(
     is_single = model in ONE_TO_ONE
     fraction = 1.0 if is_single else pictures.single_fraction
     scenes = make_scenes(
-        choice, n_pictures, generator, picture_size=pictures.size, single_fraction=fraction
+        choice,
+        n_pictures,
+        generator,
+        picture_size=pictures.size,
+        single_fraction=fraction,
+        inside_fraction=pictures.inside_fraction,
     )
     drawn = draw(scenes, generator, picture_size=pictures.size, noise=pictures.noise)
     ids = {word: number for number, word in enumerate(WORDS)}
