@@ -70,11 +70,16 @@ def _places(words: Keys, starts: Keys) -> Keys:
         words: (N,) the words of all hypotheses, one after the other
         starts: (H + 1,) where each hypothesis begins
     """
-    n_best, n_most = starts[1], np.diff(starts).max()
+    # Plain loops: what numpy offers takes seconds to compile.
+    n_best, n_most = starts[1], 0
+    for index in range(len(starts) - 1):
+        n_most = max(n_most, starts[index + 1] - starts[index])
     # costs[i, j] of aligning the first i words of the first with the first j of another.
     costs = np.empty((n_best + 1, n_most + 1), np.int32)
-    costs[:, 0] = np.arange(n_best + 1)
-    costs[0] = np.arange(n_most + 1)
+    for i in range(n_best + 1):
+        costs[i, 0] = i
+    for j in range(n_most + 1):
+        costs[0, j] = j
     stride = n_most + 1
     places = np.empty(len(words), np.int64)
     for index in range(len(starts) - 1):
@@ -82,7 +87,7 @@ def _places(words: Keys, starts: Keys) -> Keys:
         for i in range(1, n_best + 1):
             for j in range(1, len(own) + 1):
                 other = costs[i - 1, j - 1] + (words[i - 1] != own[j - 1])
-                costs[i, j] = min(other, costs[i - 1, j] + 1, costs[i, j - 1] + 1)
+                costs[i, j] = min(other, min(costs[i - 1, j], costs[i, j - 1]) + 1)
         placed = places[starts[index] : starts[index + 1]]
         i, j = n_best, len(own)
         while j > 0:

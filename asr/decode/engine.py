@@ -13,7 +13,7 @@ from asr.decode.compiled import compiled, inner
 from asr.decode.fusion import NO_MODEL, TOKENS, Fusion, complete_word
 from asr.decode.lexicon_trie import ROOT
 from asr.decode.proposals import likely_tokens, need_neural, need_words, propose
-from asr.decode.survival import nth_rank, place, select
+from asr.decode.survival import nth_rank, occupy, select
 from lm.backoff import START, Floats
 
 __all__ = ["DONE", "MORE_PREFIXES", "NEURAL_SCORES", "need_all", "search", "settle", "start"]
@@ -33,8 +33,8 @@ def start(fusion: Fusion, prefixes: Records, beam: Beam) -> None:
     status = beam.status[0]
     status["frame"] = 0
     status["n_prefixes"] = 1
-    status["n_active"] = 0
-    status["n_free"] = width
+    status["n_active"] = 1
+    status["n_free"] = width - 1
     status["n_needed"] = 0
     status["skipped"] = 0
     status["offset"] = 0.0
@@ -47,7 +47,8 @@ def start(fusion: Fusion, prefixes: Records, beam: Beam) -> None:
     empty["ngram"] = empty["neural"] = empty["hotword_score"] = empty["added"] = 0.0
     empty["hash"] = 0
     empty["better"] = empty["worse"] = -1
-    place(fusion, prefixes, beam, 0, 0.0, -math.inf, 0)
+    beam.lists[0]["active"] = 0
+    occupy(fusion, prefixes, beam, 0, 0, 0.0, -math.inf, 0)
 
 
 @compiled

@@ -9,10 +9,13 @@ from asr.decode.lexicon_trie import ROOT
 from asr.decode.merging import link, note_all, note_slot, slot_with_same_future, unlink
 from asr.decode.selection import nth_largest
 
-__all__ = ["HASH_FACTOR", "nth_rank", "place", "select", "thin_out"]
+__all__ = ["HASH_FACTOR", "nth_rank", "occupy", "select", "thin_out"]
 
 # Of the hash of a token sequence: that of the sequence without the last token times this, and it.
 HASH_FACTOR = np.int64(0x5851F42D4C957F2D)
+
+# Where a prefix goes: into a slot of its own, or, merged, into none.
+_NEW_SLOT, _GAVE_WAY = -1, -2
 
 
 @inner
@@ -78,31 +81,51 @@ def select(
     for index in range(n_new):
         candidate = candidates[index]
         row, mass = int(candidate["prefix"]), candidate["mass"]
-        if not (limits.merge and _is_merged(fusion, prefixes, beam, candidate)):
-            place(fusion, prefixes, beam, row, -np.inf, mass, int(candidate["neural_before"]))
-            if limits.merge:
-                unlink(prefixes, row)
-                note_slot(prefixes, beam, int(lists[status["n_active"] - 1]["active"]))
+        number = _NEW_SLOT
+        if limits.merge:
+            number = _merged(prefixes, beam, row, mass + prefixes[row]["added"])
+        if number == _GAVE_WAY:
+            continue
+        if number == _NEW_SLOT:
+            number = _take_slot(beam)
+        before = int(candidate["neural_before"])
+        occupy(fusion, prefixes, beam, number, row, -np.inf, mass, before)
+        if limits.merge:
+            note_slot(prefixes, beam, number)
 
 
 @inner
-def _is_merged(fusion: Fusion, prefixes: Records, beam: Beam, candidate: np.void) -> bool:
-    """Whether a prefix in the beam has the same future: the better has its slot then."""
-    row, mass = int(candidate["prefix"]), candidate["mass"]
+def _merged(prefixes: Records, beam: Beam, row: int, rank: float) -> int:
+    """The slot of a prefix with the same future that is no better, which leaves it.
+
+    Returns:
+        That; _NEW_SLOT if no prefix has the same future; or _GAVE_WAY if one has that is better.
+    """
     number = slot_with_same_future(prefixes, beam, row)
     if number < 0:
-        return False
+        unlink(prefixes, row)
+        return _NEW_SLOT
     slot = beam.slots[number]
-    loss = mass + prefixes[row]["added"] - slot["total"] - slot["added"]
-    if loss <= 0:
-        link(prefixes, row, int(slot["prefix"]), loss)
-        return True
     before = int(slot["prefix"])
+    loss = rank - slot["total"] - slot["added"]
+    if loss <= 0:
+        link(prefixes, row, before, loss)
+        return _GAVE_WAY
     prefixes[before]["slot"] = -1
     unlink(prefixes, row)
     link(prefixes, before, row, -loss)
-    _occupy(fusion, prefixes, beam, number, row, -np.inf, mass, int(candidate["neural_before"]))
-    return True
+    return number
+
+
+@inner
+def _take_slot(beam: Beam) -> int:
+    """A free slot, now in use."""
+    status, lists = beam.status[0], beam.lists
+    status["n_free"] -= 1
+    number = int(lists[status["n_free"]]["free"])
+    lists[status["n_active"]]["active"] = number
+    status["n_active"] += 1
+    return number
 
 
 @inner
@@ -145,26 +168,7 @@ def _known_word(slot: np.void) -> Word:
 
 
 @inner
-def place(
-    fusion: Fusion,
-    prefixes: Records,
-    beam: Beam,
-    row: int,
-    blank: float,
-    label: float,
-    neural_before: int,
-) -> None:
-    """Put a prefix into a free slot."""
-    status = beam.status[0]
-    status["n_free"] -= 1
-    number = beam.lists[status["n_free"]]["free"]
-    beam.lists[status["n_active"]]["active"] = number
-    status["n_active"] += 1
-    _occupy(fusion, prefixes, beam, int(number), row, blank, label, neural_before)
-
-
-@inner
-def _occupy(
+def occupy(
     fusion: Fusion,
     prefixes: Records,
     beam: Beam,
@@ -174,6 +178,7 @@ def _occupy(
     label: float,
     neural_before: int,
 ) -> None:
+    """Put a prefix into a slot."""
     prefix, slot = prefixes[row], beam.slots[number]
     prefix["slot"] = number
     slot["prefix"] = row
