@@ -2,7 +2,7 @@
 
 Start-up (imports, loading the model, the first recording) is not counted.
 
-    python tools/bench_speed.py [--model MODEL] [--files 100] [--threads 2] [--rounds 5] [--greedy]
+    python tools/bench_speed.py [--model MODEL] [--files 100] [--threads 2] [--decoding NAME]
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-seconds", type=float)
-    parser.add_argument("--greedy", action="store_true", help="instead of the model's own decoding")
+    parser.add_argument("--decoding", default="model", help="model, greedy or another of the model")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     paths = choose(Path(arguments.folder or Path(os.environ["ASR_DATA"]) / SET), arguments.files)
@@ -43,7 +43,7 @@ def main() -> None:
         arguments.model,
         "cpu",
         batch_seconds=arguments.batch_seconds,
-        decoding="greedy" if arguments.greedy else "model",
+        decoding=arguments.decoding,
     )
     transcriber.transcribe(paths[:2])
 

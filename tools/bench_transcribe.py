@@ -5,8 +5,8 @@
     python tools/bench_transcribe.py [MANIFEST] --peer .data/peers/pocketsphinx/bin/python
 
 Each system runs in a process of its own, one after the other, from files to texts; start-up
-(imports, loading, the first file) is reported apart.  With --neural DECODING.toml (of `asr tune
---neural`) a row with the neural language model is added.  Audio has to be 16 kHz and mono.
+(imports, loading, the first file) is reported apart.  --neural names the decoding of the model
+that has a neural language model.  Audio has to be 16 kHz and mono.
 """
 
 import argparse
@@ -108,11 +108,11 @@ def run(arguments: argparse.Namespace) -> int:
         "files": [str(utterance.audio_filepath) for utterance in chosen],
         "threads": arguments.threads,
         "model": arguments.model,
-        "neural_decoding": str(arguments.neural) if arguments.neural else None,
+        "neural": arguments.neural,
     }
-    ways = {"greedy": sys.executable, "beam": sys.executable}
-    if arguments.neural:
-        ways["neural"] = sys.executable
+    ways = dict.fromkeys(("greedy", "beam", "neural"), sys.executable)
+    if arguments.neural == "none":
+        del ways["neural"]
     if arguments.peer:
         ways["pocketsphinx"] = arguments.peer
     found = {}
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("manifest", type=Path, nargs="?", help=f"default: {TEST} below ASR_DATA")
     parser.add_argument("--files", type=int, help="this many, spread evenly (default: all)")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--neural", type=Path, metavar="TOML", help="decoding.toml with an LSTM")
+    parser.add_argument("--neural", default="lstm", help="a decoding, or none (default: lstm)")
     parser.add_argument("--peer", metavar="PYTHON", help="that has pocketsphinx")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--readme", type=Path, help="also write the table there")

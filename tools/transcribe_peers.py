@@ -23,14 +23,11 @@ def ours(way: str, request: dict[str, Any]) -> Transcribe:
     """asr.transcribe: all files in one call, as `asr transcribe` does."""
     import torch
 
-    from asr.config import load_decoding
     from asr.transcribe import load
 
     torch.set_num_threads(request["threads"])
-    decoding: Any = {"greedy": "greedy", "beam": "model"}.get(way)
-    if way == "neural":
-        decoding = load_decoding(Path(request["neural_decoding"]))
-    transcriber = load(request["model"], "cpu", decoding=decoding)
+    decodings = {"greedy": "greedy", "beam": "model", "neural": request["neural"]}
+    transcriber = load(request["model"], "cpu", decoding=decodings[way])
 
     def transcribe(paths: Sequence[str]) -> list[str]:
         return [each.text for each in transcriber.transcribe([Path(path) for path in paths])]
