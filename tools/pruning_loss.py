@@ -24,7 +24,7 @@ from asr.manifest import Utterance, read_manifest
 from asr.metrics import score
 from asr.prepare import from_librispeech
 
-__all__ = ["main"]
+__all__ = ["dev_set", "main"]
 
 HEAD = """\
 | search | beam | WER | same text as the default | its score above the default's |
@@ -46,7 +46,7 @@ def _run(manifest: Path | None, model: str) -> int:
     decoder = transcriber.decoder
     if decoder is None:
         raise ConfigError(f"{model}: decodes greedily; a model with a decoding.toml is needed")
-    utterances = _utterances(manifest)
+    utterances = dev_set(manifest)
     recordings = [transcriber.log_probs(utterance) for utterance in utterances]
     references = scored_references(utterances, transcriber.recognizer.tokenizer)
     durations = [utterance.duration for utterance in utterances]
@@ -74,7 +74,12 @@ def _run(manifest: Path | None, model: str) -> int:
     return 0
 
 
-def _utterances(manifest: Path | None) -> list[Utterance]:
+def dev_set(manifest: Path | None) -> list[Utterance]:
+    """Return the utterances of a manifest, or of dev-100spk below ASR_DATA.
+
+    Raises:
+        ConfigError: neither is named.
+    """
     if manifest:
         return read_manifest(manifest)
     data = os.environ.get("ASR_DATA")
