@@ -169,6 +169,10 @@ def read_memory(memory: Tensor, weights: Tensor) -> Tensor:
 class DncCell(nn.Module):
     """One step of the differentiable neural computer.
 
+    It starts as a machine that uses its memory: gates open to write to free slots and to keep what
+    was read, keys and strengths sharp, what is written loud.  With the small random numbers of an
+    ordinary layer nearly nothing comes back from the memory, and the controller learns without it.
+
     Args:
         input_size: I.
         hidden_size: units of the controller, an LSTM, H.
@@ -188,6 +192,17 @@ class DncCell(nn.Module):
         self.controller = LSTMCell(input_size + n_heads * word_size, hidden_size)
         n_interface = sum(Interface.sizes(word_size, n_heads))
         self.interface = nn.Linear(hidden_size, n_interface)
+        self._start_sharp()
+
+    @torch.no_grad()
+    def _start_sharp(self) -> None:
+        sizes = Interface.sizes(self.word_size, self.n_heads)
+        weights, biases = self.interface.weight.split(sizes), self.interface.bias.split(sizes)
+        read_key, read_strength, write_key, _, _, vector, free, allocation, write, _ = range(10)
+        for part in (read_key, write_key, vector):
+            weights[part].mul_(4)
+        for part, value in ((read_strength, 3.0), (free, -2.0), (allocation, 2.0), (write, 2.0)):
+            biases[part].add_(value)
 
     def initial_state(self, n_sequences: int) -> DncState:
         """Return an empty memory and a controller at rest."""
@@ -264,6 +279,8 @@ class Dnc(nn.Module):
             n_tokens, hidden_size, n_slots=n_slots, word_size=word_size, n_heads=n_heads
         )
         self.readout = nn.Linear(hidden_size + n_heads * word_size, n_answers)
+        with torch.no_grad():
+            self.readout.weight[:, hidden_size:] *= 3
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (B, T, n_answers) for tokens (B, T)."""

@@ -70,7 +70,7 @@ def make_batch(
 
         copy     a b c GO . . .      answers a b c
         sort     c a b GO . . .      answers a b c
-        recall   a 1 b 2 c 3 GO b    answers 2 to the last token; no key comes twice
+        recall   a 1 b 2 c 3 GO b c a   answers 2 3 1 to the last tokens; no key comes twice
 
     Args:
         task: one of TASKS.
@@ -87,7 +87,7 @@ def make_batch(
         keys = generator.permuted(np.tile(np.arange(size.n_symbols), (n_sequences, 1)), axis=1)
         keys = keys[:, :length]
         pairs = np.stack([keys, symbols], axis=-1).reshape(n_sequences, -1)
-        asked = generator.integers(0, length, (n_sequences, 1))
+        asked = generator.permuted(np.tile(np.arange(length), (n_sequences, 1)), axis=1)
         inputs = np.hstack([pairs, sign, np.take_along_axis(keys, asked, axis=1)])
         answers = np.take_along_axis(symbols, asked, axis=1)
     else:

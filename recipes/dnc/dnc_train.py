@@ -289,6 +289,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for task in config.tasks.names:
             for model in config.tasks.models:
                 train(config, task, model, arguments.exp / f"{task}-{model}")
+    except KeyboardInterrupt:
+        print(f"dnc: interrupted; the same command goes on in {arguments.exp}", file=sys.stderr)
+        return 130
     except AsrError as error:
         print(f"dnc: error: {error}", file=sys.stderr)
         return error.exit_code
