@@ -318,16 +318,16 @@ class Report:
     def summary(self) -> str:
         """The first table, for a README; without peers that got too little time to compare."""
         lines = [
-            "| pruning | peer, beam 100 | ours, beam | times faster (runs) | "
+            "| emissions | pruning | peer, beam 100 | ours, beam | times faster (runs) | "
             "WER of the peer -> ours | score of the peer -> ours | utterances |",
-            "|" + "---|" * 7,
+            "|" + "---|" * 8,
         ]
         for m in self.matches():
-            if m.n_utterances < LEAST_COMPARED:
+            if m.n_utterances < min(LEAST_COMPARED, len(self._sets[m.emissions].log_probs)):
                 continue
             below = "" if m.reached else " (lower)"
             lines.append(
-                f"| {m.regime} | {m.peer} | {m.ours}, {m.width} | {m.ratio:.1f} "
+                f"| {m.emissions} | {m.regime} | {m.peer} | {m.ours}, {m.width} | {m.ratio:.1f} "
                 f"({min(m.ratios):.1f} to {max(m.ratios):.1f}) | {m.peer_wer:.1%} -> "
                 f"{m.our_wer:.1%} | {m.peer_score:.2f} -> {m.our_score:.2f}{below} | "
                 f"{m.n_utterances} |"
@@ -363,4 +363,4 @@ class Report:
                 axis.set(xscale="log", yscale="log", title=f"{emissions}, {regime}")
                 axis.set(xlabel="CPU ms for a second of audio", ylabel="mean score below best")
                 axis.legend(fontsize=6)
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=75)
