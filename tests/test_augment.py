@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -84,7 +84,6 @@ def test_active_power_leaves_pauses_out() -> None:
     assert active_power(np.full(321, 0.5, np.float32)) == pytest.approx(0.25)
 
 
-@settings(deadline=None)
 @given(snr_db=st.floats(-10, 40), level_db=st.floats(-40, 0), seed=st.integers(0, 50))
 def test_noise_has_the_wanted_ratio(snr_db: float, level_db: float, seed: int) -> None:
     speech = np.concatenate([tone(300, 8000), np.zeros(16_000, np.float32), tone(900, 5000)])
@@ -333,7 +332,6 @@ def masked_frames(augment: SpecAugment, T: int, seed: int) -> NDArray[np.bool_]:
     return result
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 300), min_size=1, max_size=4),
     n_masks=st.integers(0, 12),
@@ -431,7 +429,6 @@ def test_masks_follow_from_the_generator() -> None:
     assert torch.equal(augment(features, lengths), masked(1))
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 120), min_size=1, max_size=4),
     limit=st.integers(1, 30),

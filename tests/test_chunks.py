@@ -27,7 +27,7 @@ def make_noise(n_samples: int, seed: int = 0) -> np.ndarray:
     return (noise * (1.1 + np.sin(np.arange(n_samples) / 3000))).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),
     deltas=st.booleans(),

@@ -21,7 +21,7 @@ def test_calibration_finds_the_map_that_made_the_confidences() -> None:
         assert correct[inside].mean() == pytest.approx(values[inside].mean(), abs=0.04)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=30))
 def test_calibration_orders_no_two_words_anew(words: list[tuple[float, bool]]) -> None:
     shares, correct = [share for share, _ in words], [is_right for _, is_right in words]

@@ -38,7 +38,7 @@ def test_by_hand(hypotheses: list[str], masses: list[float], expected: list[list
     assert found == [pytest.approx(values) for values in expected]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from("ABC"), max_size=6), min_size=1, max_size=6))
 def test_a_word_has_at_least_its_own_share_and_at_most_all(hypotheses: list[list[str]]) -> None:
     masses = posteriors(list(range(len(hypotheses), 0, -1)), 1.0).tolist()

@@ -41,7 +41,7 @@ shapes = {
 }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(**shapes, beta=st.floats(-2, 2), marked=st.booleans())
 def test_without_models(
     n_frames: int, width: int, seed: int, sharpness: float, beta: float, marked: bool
@@ -67,7 +67,7 @@ lexicons = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**shapes, **weights, words=lexicons)
 def test_words_with_a_language_model(
     n_frames: int,
@@ -88,7 +88,7 @@ def test_words_with_a_language_model(
         check(run(search, frames), expected, options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**shapes, **weights, words=lexicons)
 def test_word_pieces_with_a_language_model(
     pieces: SentencePieceTokenizer,
@@ -111,7 +111,7 @@ def test_word_pieces_with_a_language_model(
         check(run(search, frames), expected, options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**shapes, alpha=st.floats(0, 2), beta=st.floats(-2, 2), words=st.none() | lexicons)
 def test_tokens_with_a_language_model(
     n_frames: int,
@@ -140,7 +140,7 @@ def test_tokens_with_a_language_model(
         check(run(search, frames), expected, options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n_frames=st.integers(0, 40),
     seed=st.integers(0, 9999),
@@ -180,7 +180,7 @@ def test_whatever_is_left_out_no_hypothesis_gets_more_than_it_has(
             assert acoustic <= float(exact) + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n_frames=st.integers(1, 25),
     seed=st.integers(0, 9999),

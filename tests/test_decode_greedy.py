@@ -120,7 +120,7 @@ def test_no_frames_give_an_empty_hypothesis() -> None:
     assert greedy(torch.zeros(2, 0, 5), torch.tensor([0, 0]), TOKENIZER, FRAME) == [empty] * 2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
     sharpness=st.sampled_from([0.1, 3.0]),

@@ -15,7 +15,7 @@ def occurrences(phrase: str, text: str) -> int:
     return sum(words[i : i + len(wanted)] == wanted for i in range(len(words)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_frames=st.integers(0, 5),
     seed=st.integers(0, 9999),

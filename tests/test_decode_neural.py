@@ -50,7 +50,7 @@ class NeuralScorer:
         return log_probs[0].double().tolist(), state
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_frames=st.integers(0, 12),
     width=st.sampled_from([1, 2, 5, 17, 3000]),
@@ -70,7 +70,7 @@ def test_alone(n_frames: int, width: int, seed: int, gamma: float, beta: float, 
     check(run(BeamSearch(LETTERS, options, neural=MODELS[kind]), frames), expected, options)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_frames=st.integers(0, 12),
     width=st.sampled_from([1, 3, 17]),

@@ -79,7 +79,7 @@ def check(log_probs: Frames, scorers: list[Scorer], score: Callable[..., float])
 shapes = st.tuples(st.integers(0, 6), st.integers(2, 4)).filter(lambda s: s[1] ** s[0] <= 4096)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shape=shapes, seed=st.integers(0, 9999))
 def test_without_scorers_it_sums_all_alignments(shape: tuple[int, int], seed: int) -> None:
     log_probs = random_log_probs(*shape, seed)
@@ -91,7 +91,7 @@ def test_without_scorers_it_sums_all_alignments(shape: tuple[int, int], seed: in
 weights = st.floats(0.0, 2.0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     n_frames=st.integers(1, 5),
     seed=st.integers(0, 9999),
@@ -129,7 +129,7 @@ def test_words_with_a_language_model(
     check(random_log_probs(n_frames, 4, seed), [scorer], score)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(n_frames=st.integers(1, 5), seed=st.integers(0, 9999), alpha=weights, beta=weights)
 def test_tokens_with_a_language_model_and_a_word_bonus(
     n_frames: int, seed: int, alpha: float, beta: float
@@ -145,7 +145,7 @@ def test_tokens_with_a_language_model_and_a_word_bonus(
     check(random_log_probs(n_frames, 4, seed), scorers, score)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 9999), beta=st.floats(-2.0, 2.0))
 def test_a_closed_lexicon_alone(seed: int, beta: float) -> None:
     def score(y: tuple[int, ...]) -> float:

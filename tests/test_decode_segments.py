@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decode.beam import BeamHypothesis
@@ -18,7 +18,6 @@ def frames_of(symbols: list[int]) -> torch.Tensor:
     return frames
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), max_size=60), st.integers(2, 20))
 def test_segments_cover_all_frames_and_are_short(symbols: list[int], max_frames: int) -> None:
     segments = part_at_pauses(frames_of(symbols) if symbols else torch.zeros(0, 3), max_frames)

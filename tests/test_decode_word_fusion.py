@@ -88,7 +88,7 @@ def pieces() -> SentencePieceTokenizer:
     return train_sentencepiece(["A BA AB CAB CC BB BA AB ABC"] * 10, 14)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n_frames=st.integers(0, 14),
     width=st.sampled_from([1, 3, 17, 3000]),
@@ -120,7 +120,7 @@ def test_it_equals_the_readable_search(
         check(run(search, frames), expected, options)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 9999), width=st.sampled_from([2, 9]), open_=st.booleans())
 def test_with_word_pieces(
     seed: int, width: int, open_: bool, pieces: SentencePieceTokenizer

@@ -157,7 +157,7 @@ def test_deltas_equal_torchaudio() -> None:
 # --- Frames, batches, blocks -----------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(n_samples=st.integers(0, 5000))
 def test_number_of_frames_is_that_of_whole_windows(n_samples: int) -> None:
     expected = sum(1 for start in range(0, n_samples, 160) if start + 400 <= n_samples)
@@ -167,7 +167,7 @@ def test_number_of_frames_is_that_of_whole_windows(n_samples: int) -> None:
     assert extract(waveform).shape == (expected, 80)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     lengths=st.lists(st.integers(0, 6000), min_size=1, max_size=5),
     kind=st.sampled_from(["logmel", "mfcc"]),
@@ -189,7 +189,7 @@ def test_batch_equals_single(lengths: list[int], kind: str, deltas: bool) -> Non
         assert not features[row, T:].any()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(1, 80), max_size=4), n_samples=st.integers(400, 16_000))
 def test_blocks_equal_whole(cuts: list[int], n_samples: int) -> None:
     waveform = voice(n_samples)
@@ -311,7 +311,6 @@ def normalize(module: Normalizer, frames: Tensor) -> Tensor:
     return module(frames[None], torch.tensor([len(frames)]))[0]  # type: ignore[no-any-return]
 
 
-@settings(deadline=None)
 @given(T=st.integers(0, 60), window=st.integers(1, 70), seed=st.integers(0, 100))
 def test_sliding_equals_naive(T: int, window: int, seed: int) -> None:
     frames = 10 + 3 * np.random.default_rng(seed).standard_normal((T, 4))
@@ -337,7 +336,7 @@ def test_sliding_is_exact_far_into_a_recording() -> None:
     torch.testing.assert_close(actual[-500:].double(), expected[-500:], rtol=0, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(0, 50), min_size=1, max_size=4),
     kind=st.sampled_from(["none", "global", "utterance", "sliding"]),
@@ -354,7 +353,6 @@ def test_normalized_batch_equals_single(lengths: list[int], kind: str) -> None:
         assert not batch[row, T:].any()
 
 
-@settings(deadline=None)
 @given(T=st.integers(200, 400), first=st.integers(0, 150), size=st.integers(1, 50))
 def test_sliding_with_context_equals_whole(T: int, first: int, size: int) -> None:
     window = 60

@@ -37,7 +37,7 @@ def parse_times(line: str, mark: str) -> tuple[int, int]:
     return milliseconds(start, mark), milliseconds(end, mark)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(transcripts())
 def test_srt_read_back(transcript: Transcript) -> None:
     text = to_srt(transcript)
@@ -49,7 +49,7 @@ def test_srt_read_back(transcript: Transcript) -> None:
     assert read == [(cue.start, cue.end, cue.lines) for cue in cues]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(transcripts())
 def test_vtt_read_back(transcript: Transcript) -> None:
     header, *blocks = to_vtt(transcript).removesuffix("\n").split("\n\n")
@@ -67,7 +67,7 @@ def test_vtt_read_back(transcript: Transcript) -> None:
     assert read == [(cue.start, cue.end, cue.lines) for cue in cues]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(transcripts())
 def test_tsv_read_back(transcript: Transcript) -> None:
     header, *rows = to_tsv(transcript).removesuffix("\n").split("\n")

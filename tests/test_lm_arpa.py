@@ -199,9 +199,7 @@ _damage = st.tuples(
 )
 
 
-@settings(
-    deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_damage, min_size=1, max_size=3))
 def test_random_damage_gives_an_error_or_a_model(
     tmp_path: Path, damage: list[tuple[int, int, bytes]]

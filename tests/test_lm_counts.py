@@ -37,7 +37,7 @@ def _by_hand(sentences: list[list[str]], order: int) -> tuple[Counter[Gram], Cou
     return occurrences, before
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts, st.integers(2, 5))
 def test_counts_equal_counting_by_hand(sentences: list[list[str]], order: int) -> None:
     counts = count_ngrams(corpus_from_sentences(sentences), order)
@@ -55,7 +55,7 @@ def test_counts_equal_counting_by_hand(sentences: list[list[str]], order: int) -
         assert [lower[row] for row in counts.contexts[n - 1]] == [gram[:-1] for gram in grams]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts, texts, st.integers(1, 4))
 def test_occurrences_of_any_ngrams(
     sentences: list[list[str]], others: list[list[str]], order: int
@@ -75,7 +75,7 @@ def test_nothing_longer_than_a_text_occurs() -> None:
     assert counts.occurrences_of(np.array([[1, 2]], np.int32)).tolist() == [2]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(texts, st.integers(1, 4))
 def test_lower_orders_need_no_counting_anew(sentences: list[list[str]], order: int) -> None:
     corpus = corpus_from_sentences(sentences)
@@ -132,7 +132,7 @@ def test_relative_frequencies() -> None:
     assert backoff_log_prob(model, [], 0) < -200
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(texts, st.integers(1, 4))
 def test_relative_frequencies_sum_to_one(sentences: list[list[str]], order: int) -> None:
     counts = count_ngrams(corpus_from_sentences(sentences), order)

@@ -53,7 +53,7 @@ def test_bigrams_by_hand() -> None:
 _NOTHING_LEFT = [list("AAAA"), list("AAAC"), list("AABA"), list("ABAACA")]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(texts, st.integers(1, 4), st.lists(st.integers(0, 2), max_size=3).map(sorted))
 @example(_NOTHING_LEFT, 3, [])
 def test_probabilities_sum_to_one(sentences: list[list[str]], order: int, prune: list[int]) -> None:

@@ -83,7 +83,7 @@ def test_pruning_takes_what_matters_least(golden: BackoffModel) -> None:
     assert perplexities == sorted(perplexities)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(texts, st.integers(2, 4), st.floats(0, 0.1))
 def test_pruned_models_sum_to_one(sentences: list[list[str]], order: int, threshold: float) -> None:
     pruned = prune_by_entropy(small_model(sentences, order), threshold)

@@ -32,7 +32,7 @@ def golden() -> NgramTable:
     return NgramTable.from_model(read_arpa(GOLDEN / "order-3.arpa.gz"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(texts, st.integers(1, 4), st.lists(st.integers(0, 2), max_size=3).map(sorted), st.data())
 def test_scores_equal_the_definition(
     sentences: list[list[str]], order: int, prune: list[int], data: st.DataObject
@@ -54,7 +54,7 @@ def test_scores_equal_the_definition(
     assert table.score(words) == pytest.approx(sum(expected), abs=1e-4)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(texts, st.integers(1, 4))
 def test_a_table_keeps_the_whole_model(sentences: list[list[str]], order: int) -> None:
     model = small_model(sentences, order)
@@ -250,7 +250,7 @@ def test_other_files_are_refused(tmp_path: Path, golden: NgramTable) -> None:
         NgramTable.load(path)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_random_damage_is_found(data: st.DataObject, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("damage") / "model.ngram"

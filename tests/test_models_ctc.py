@@ -94,7 +94,7 @@ def build(name: str) -> CtcModel:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 70), min_size=1, max_size=5), seed=st.integers(0, 99))
 def test_alone_equals_batched(name: str, lengths: list[int], seed: int) -> None:
     model = build(name)

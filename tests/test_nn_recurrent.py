@@ -105,7 +105,7 @@ def test_stack_equals_torch_module(
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 25), min_size=2, max_size=5).filter(any),
     cell=st.sampled_from(list(CELLS)),

@@ -74,7 +74,7 @@ def test_output_frame_is_centred_on_its_input_frame(factor: int) -> None:
     assert torch.equal(y, x[:, ::factor])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(0, 70), min_size=2, max_size=5).filter(any),
     factor=st.sampled_from(FACTORS),

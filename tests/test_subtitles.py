@@ -28,7 +28,7 @@ def spoken(draw: st.DrawFn) -> tuple[list[Word], float]:
     return words, time + draw(st.sampled_from([0.0, 0.02, 3.0]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(spoken())
 def test_cues_hold_all_words_in_short_lines_at_times_that_do_not_overlap(
     case: tuple[list[Word], float],
@@ -44,7 +44,7 @@ def test_cues_hold_all_words_in_short_lines_at_times_that_do_not_overlap(
     assert all(left.end <= right.start for left, right in itertools.pairwise(cues))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(spoken())
 def test_a_cue_is_shown_while_its_words_are_said(case: tuple[list[Word], float]) -> None:
     words, duration = case

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import TextError
@@ -230,7 +230,6 @@ def test_a_model_of_other_symbols_is_refused(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 3), max_size=5))
 def test_frames_needed_is_the_shortest_ctc_path(tokens: list[int]) -> None:
     def collapse(path: tuple[int, ...]) -> list[int]:
