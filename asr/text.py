@@ -1,5 +1,6 @@
 """Tokenizers, between transcripts and token ids; and the normaliser of `asr.english`."""
 
+import functools
 import io
 import itertools
 import json
@@ -16,10 +17,12 @@ from asr.lexicon import Lexicon
 
 __all__ = [
     "BLANK",
+    "WORD_END",
     "CharTokenizer",
     "PhoneTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
+    "Tokens",
     "frames_needed",
     "load_tokenizer",
     "normalize",
@@ -29,12 +32,15 @@ __all__ = [
 
 BLANK = "<blank>"
 
+WORD_END = "|"
+"""Behind the phones of each word, see `PhoneTokenizer`."""
+
 # SentencePiece's mark at the start of a word.
 _WORD_MARK = "\u2581"
 
 
-class Tokenizer(Protocol):
-    """Text to token ids and back.
+class Tokens(Protocol):
+    """Text to token ids and back, as decoders need it.
 
     Attributes:
         symbols: the symbol of each token id; symbols[0] is BLANK, which no text contains
@@ -66,6 +72,10 @@ class Tokenizer(Protocol):
 
     def unknown(self, text: str) -> list[str]:
         """What of a text cannot be encoded (characters or words), each once, in order."""
+
+
+class Tokenizer(Tokens, Protocol):
+    """The tokens of a model, which keeps them in its folder."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the tokenizer's files into a folder, which is made if need be."""
@@ -199,20 +209,24 @@ class SentencePieceTokenizer:
 class PhoneTokenizer:
     """One token per phone; a lexicon gives each word its phones.
 
-    Encoding takes a word's first pronunciation.  Phones do not say where words end, so that
-    decoding gives phones with spaces between them.
+    Encoding takes a word's first pronunciation.  Phones alone do not say where words end, so that
+    decoding gives phones with spaces between them.  With word ends, the last token stands behind
+    every word, and decoding gives words: of those with just these phones the first in the
+    lexicon, and where there is none the phones with hyphens between them.
 
     Args:
         lexicon: the words and their pronunciations
+        word_ends: whether a token, WORD_END, ends each word
     """
 
-    marks_words = False
-
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(self, lexicon: Lexicon, *, word_ends: bool = False) -> None:
         self.lexicon = lexicon
-        self.symbols = (BLANK, *lexicon.phones)
+        self.marks_words = word_ends
+        self.symbols = (BLANK, *lexicon.phones, *([WORD_END] if word_ends else []))
         self.n_tokens = len(self.symbols)
         self._ids = {phone: index for index, phone in enumerate(self.symbols)}
+        if len(self._ids) != self.n_tokens:
+            raise TextError(f"a lexicon with the phone {WORD_END!r}, which ends words; rename it")
 
     def encode(self, text: str) -> list[int]:
         """The ids of the phones of each word's first pronunciation."""
@@ -222,15 +236,35 @@ class PhoneTokenizer:
             if phones is None:
                 raise _unencodable(self, "word", word, text)
             tokens.extend(self._ids[phone] for phone in phones)
+            if self.marks_words:
+                tokens.append(self.n_tokens - 1)
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The phones, with spaces between them."""
-        return " ".join(self.symbols[token] for token in tokens if token != 0)
+        """The phones, or with word ends the words, with spaces between them."""
+        return " ".join(word for word, _, _ in self.split_words(tokens))
 
     def split_words(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
-        """Each phone with its own range."""
-        return _each_token(self, tokens)
+        """Each phone with its own range; each word, without its end, where ends are marked."""
+        if not self.marks_words:
+            return _each_token(self, tokens)
+        words: list[tuple[str, int, int]] = []
+        start = 0
+        for end in range(len(tokens) + 1):
+            if end == len(tokens) or tokens[end] == self.n_tokens - 1:
+                phones = tuple(self.symbols[token] for token in tokens[start:end] if token)
+                if phones:
+                    words.append((self._words.get(phones, "-".join(phones)), start, end))
+                start = end + 1
+        return words
+
+    @functools.cached_property
+    def _words(self) -> dict[tuple[str, ...], str]:
+        words: dict[tuple[str, ...], str] = {}
+        for word in self.lexicon.words:
+            for phones in self.lexicon.pronunciations(word):
+                words.setdefault(phones, word)
+        return words
 
     def unknown(self, text: str) -> list[str]:
         """The words that the lexicon cannot pronounce."""
@@ -244,7 +278,8 @@ class PhoneTokenizer:
             for word in self.lexicon.words
         }
         fields = {"kind": "phones", "symbols": self.symbols, "lexicon": lexicon}
-        _save_json(Path(folder), {**fields, "spell_unknown": self.lexicon.spell_unknown})
+        options = {"spell_unknown": self.lexicon.spell_unknown, "word_ends": self.marks_words}
+        _save_json(Path(folder), {**fields, **options})
 
 
 def train_sentencepiece(
@@ -329,7 +364,8 @@ def _from_fields(fields: Any, model: Path) -> Tokenizer:
             word: [tuple(phones.split()) for phones in pronunciations]
             for word, pronunciations in fields["lexicon"].items()
         }
-        return PhoneTokenizer(Lexicon(entries, spell_unknown=fields["spell_unknown"]))
+        lexicon = Lexicon(entries, spell_unknown=fields["spell_unknown"])
+        return PhoneTokenizer(lexicon, word_ends=fields.get("word_ends", False))
     raise ValueError(f"kind {kind!r}; characters, sentencepiece or phones is needed")
 
 

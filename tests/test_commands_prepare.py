@@ -99,6 +99,9 @@ def test_phones(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().err
     tokenizer = load_tokenizer("t")
     assert tokenizer.decode(tokenizer.encode("TT")) == "T IY1 T IY1"
+    assert main([*arguments, "--output", "t", "--word-ends"]) == 0
+    tokenizer = load_tokenizer("t")
+    assert tokenizer.decode(tokenizer.encode("ONE TWO")) == "ONE TWO"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from asr.decode import compiled, engine
 from asr.decode.beam import BeamHypothesis, BeamOptions, BeamSearch
 from asr.decode.nbest import NBest
 from asr.errors import AsrError, ConfigError, LanguageModelError
-from asr.text import CharTokenizer, Tokenizer
+from asr.text import CharTokenizer, Tokenizer, train_sentencepiece
 from lm.table import NgramTable
 from tests.beam_search import (
     LETTER_MODEL,
@@ -212,6 +212,17 @@ def test_where_no_word_may_end_the_last_words_are_left_out() -> None:
     frames[4:, 0] = 0.0
     search = BeamSearch(LETTERS, BeamOptions(score_threshold=5.0), words=["A", "BAA"])
     assert decode(search, frames)[0].text == "A"
+
+
+def test_word_pieces_lose_only_the_word_that_may_not_end() -> None:
+    pieces = train_sentencepiece(["A BA AB CAB CC BB BA AB ABC"] * 10, 14)
+    tokens = pieces.encode("A CAB BA")
+    frames = np.full((2 * len(tokens), pieces.n_tokens), -30.0, np.float32)
+    for frame, token in enumerate(tokens):
+        frames[2 * frame, token] = frames[2 * frame + 1, 0] = 0.0
+    options = BeamOptions(score_threshold=5.0)
+    search = BeamSearch(pieces, options, words=["A", "CAB", "BAAA"])
+    assert decode(search, frames)[0].text == "A CAB"
 
 
 def test_the_lexicon_is_kept_and_made_anew_for_other_words(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 from asr.lexicon import read_lexicon
 from asr.toml_config import parse_toml
 from asr.translator import END_SYMBOL, Translator, TranslatorConfig
+from lm.table import NgramTable
+from tests.lm_models import small_model
 from tests.recipe_scripts import Script, run, script_runner
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +77,25 @@ def test_pronounce_writes_a_lexicon(script: Script, model: Path, tmp_path: Path)
         (found,) = translator.translate([word], width=5)
         best = [one.symbols for one in found if one.symbols][:2]
         assert list(lexicon.pronunciations(word)) == best
+
+
+def test_known_words_keep_their_pronunciations(script: Script, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "cmudict.dict").write_text("abba AE1 B AH0\nabba(2) AA1 B\nbab B AE1 B\n")
+    manifest = tmp_path / "m.jsonl"
+    line = {"audio_filepath": "a.wav", "duration": 1.0, "text": "cab Abba"}
+    manifest.write_text(json.dumps(line) + "\n")
+    NgramTable.from_model(small_model([["BAB", "CAB"], ["BAB"]], 2)).save(tmp_path / "w.ngram")
+    output = tmp_path / "words.dict"
+    done = script(
+        *("pronounce.py", model, tmp_path / "w.ngram", manifest, output),
+        *("--dictionary", tmp_path / "cmudict.dict"),
+    )
+    assert done.returncode == 0, done.stderr
+    lexicon = read_lexicon(output)
+    assert lexicon.words == ("BAB", "CAB", "ABBA")
+    assert lexicon.pronunciations("ABBA") == (("AE", "B", "AH"), ("AA", "B"))
+    assert lexicon.pronunciations("BAB") == (("B", "AE", "B"),)
+    assert lexicon.pronunciations("CAB")
 
 
 @pytest.mark.parametrize(

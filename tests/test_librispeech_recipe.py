@@ -346,6 +346,7 @@ def test_training_and_test_speakers_must_be_apart(server: Archives, tmp_path: Pa
     [
         (["--processes", "none"], "--processes none"),
         (["--units", "syllables"], "--units syllables"),
+        (["--units", "phones"], "--units phones needs --dictionary"),
         (["--conf", "huge"], "--conf huge"),
     ],
 )

@@ -15,6 +15,7 @@ from asr.lexicon import Lexicon
 from asr.manifest import read_lines
 from asr.text import (
     BLANK,
+    WORD_END,
     CharTokenizer,
     PhoneTokenizer,
     SentencePieceTokenizer,
@@ -42,7 +43,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return train_sentencepiece(LINES, 45, request.param)
 
 
-def _phones(*, spell_unknown: bool = False) -> PhoneTokenizer:
+def _phones(*, spell_unknown: bool = False, word_ends: bool = False) -> PhoneTokenizer:
     entries: dict[str, list[tuple[str, ...]]] = {
         "READ": [("R", "IY", "D"), ("R", "EH", "D")],
         "THE": [("DH", "AH")],
@@ -50,7 +51,7 @@ def _phones(*, spell_unknown: bool = False) -> PhoneTokenizer:
         "A.": [("EY",)],
         "B": [("B", "IY")],
     }
-    return PhoneTokenizer(Lexicon(entries, spell_unknown=spell_unknown))
+    return PhoneTokenizer(Lexicon(entries, spell_unknown=spell_unknown), word_ends=word_ends)
 
 
 @given(text=TEXTS)
@@ -169,6 +170,34 @@ def test_phones_are_those_of_the_first_pronunciation() -> None:
     assert not tokenizer.marks_words
 
 
+def test_phones_with_word_ends_are_words() -> None:
+    tokenizer = _phones(word_ends=True)
+    assert tokenizer.symbols[-1] == WORD_END
+    tokens = tokenizer.encode("READ THE A")
+    assert [tokenizer.symbols[token] for token in tokens] == [
+        "R",
+        "IY",
+        "D",
+        "|",
+        "DH",
+        "AH",
+        "|",
+        "AH",
+        "|",
+    ]
+    assert tokenizer.decode(tokens) == "READ THE A"
+    assert tokenizer.split_words(tokens) == [("READ", 0, 3), ("THE", 4, 6), ("A", 7, 8)]
+    # By the second pronunciation; by none; without its end.
+    ids = [
+        tokenizer.symbols.index(symbol)
+        for symbol in ["R", "EH", "D", "|", "DH", "IY", "|", "|", "B", "IY"]
+    ]
+    assert tokenizer.decode([0, *ids]) == "READ DH-IY B"
+    assert tokenizer.decode([]) == ""
+    with pytest.raises(TextError, match=r"phone '\|'"):
+        PhoneTokenizer(Lexicon({"A": [(WORD_END,)]}), word_ends=True)
+
+
 def test_words_outside_the_lexicon_are_named_or_spelled() -> None:
     with pytest.raises(TextError, match="word 'BAA' in 'THE BAA'"):
         _phones().encode("THE BAA")
@@ -186,6 +215,7 @@ def test_words_outside_the_lexicon_are_named_or_spelled() -> None:
         lambda: train_sentencepiece(LINES, 45, "unigram"),
         _phones,
         lambda: _phones(spell_unknown=True),
+        lambda: _phones(word_ends=True),
     ],
 )
 def test_a_saved_tokenizer_is_the_same(make: Callable[[], Tokenizer], tmp_path: Path) -> None:

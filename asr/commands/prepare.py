@@ -92,6 +92,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="phones: pronounce words outside the lexicon as the names of their letters",
     )
+    pieces.add_argument(
+        "--word-ends",
+        action="store_true",
+        help="phones: a token ends each word, so that beam search finds words",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -272,7 +277,8 @@ def _make_tokenizer(arguments: argparse.Namespace) -> int:
         tokenizer = PhoneTokenizer(
             read_lexicon(
                 arguments.lexicon, stress=arguments.stress, spell_unknown=arguments.spell_unknown
-            )
+            ),
+            word_ends=arguments.word_ends,
         )
     else:
         if not arguments.size:

@@ -18,9 +18,11 @@ from asr.decode.driver import Driver
 from asr.decode.fusion import NO_MODEL
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.decode.nbest import NBest, Wanted
-from asr.decode.scoring import Weights, make_scoring
+from asr.decode.pronunciations import PronouncedWords
+from asr.decode.scoring import Weights, make_scoring, searched_tokens
 from asr.decode.word_keys import WordKeys
 from asr.errors import AsrError, ConfigError
+from asr.lexicon import Lexicon
 from asr.text import Tokenizer
 from lm.backoff import Ints
 from lm.neural_model import NeuralLanguageModel
@@ -172,6 +174,8 @@ class BeamSearch:
         hotwords: Phrases and what each occurrence adds to the score.
         neural: A neural language model of the tokenizer's tokens, or of words.
         lexicon_file: Where to keep the lexicon's tables for the next time.
+        pronunciations: Of the words, for a tokenizer of phones with word ends; without them those
+            of the tokenizer.
 
     Raises:
         LanguageModelError: If the units of a language model do not fit the tokenizer.
@@ -188,12 +192,16 @@ class BeamSearch:
         hotwords: Mapping[str, float] | None = None,
         neural: NeuralLanguageModel | None = None,
         lexicon_file: str | os.PathLike[str] | None = None,
+        pronunciations: Lexicon | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
-        self._scoring = make_scoring(
-            tokenizer, table=table, words=words, hotwords=hotwords, lexicon_file=lexicon_file
+        self._n_tokens = tokenizer.n_tokens
+        self.tokenizer = searched_tokens(
+            tokenizer, table=table, words=words, pronunciations=pronunciations
         )
-        self._neural = None if neural is None else self._scoring.neural(neural, tokenizer)
+        self._scoring = make_scoring(
+            self.tokenizer, table=table, words=words, hotwords=hotwords, lexicon_file=lexicon_file
+        )
+        self._neural = None if neural is None else self._scoring.neural(neural, self.tokenizer)
         self._word_keys = WordKeys(self._scoring.spelling)
         self._set_options(options or BeamOptions())
 
@@ -247,6 +255,7 @@ class BeamSearch:
             AsrError: If the log-probabilities of a valid frame are NaN.
         """
         found = self.search(log_probs, lengths)
+        log_probs = self._expanded(log_probs)
         texts = [self._distinct_texts(n_best) for n_best in found]
         rows = [row for row, utterance in enumerate(texts) for _ in utterance]
         tokens = [text.tokens for utterance in texts for text in utterance]
@@ -300,7 +309,7 @@ class BeamSearch:
         index = text.index
         return BeamHypothesis(
             text=self.tokenizer.decode(text.tokens),
-            tokens=tuple(text.tokens),
+            tokens=self._model_tokens(text.tokens),
             words=words,
             score=float(found.scores[index]),
             acoustic=float(found.acoustic[index]),
@@ -310,14 +319,17 @@ class BeamSearch:
         )
 
     def search(self, log_probs: Tensor, lengths: Tensor) -> list[NBest]:
-        """Find the best token sequences of a batch, as arrays; see `decode`."""
-        n_tokens = self.tokenizer.n_tokens
+        """Find the best token sequences of a batch, as arrays; see `decode`.
+
+        Their tokens are those of `self.tokenizer`.
+        """
+        n_tokens = self._n_tokens
         if log_probs.ndim != 3 or log_probs.shape[2] != n_tokens:
             raise AsrError(
                 f"log-probabilities of shape {tuple(log_probs.shape)}: (B, T, {n_tokens}) is "
                 "needed, as many as the tokenizer has tokens; use model and tokenizer of one folder"
             )
-        rows = log_probs.detach().float().cpu().numpy()
+        rows = self._expanded(log_probs.detach().float().cpu()).numpy()
         utterances = []
         for index, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
             frames = np.ascontiguousarray(row[:length])
@@ -328,3 +340,13 @@ class BeamSearch:
                 )
             utterances.append(frames)
         return self._driver.run(utterances)
+
+    def _expanded(self, log_probs: Tensor) -> Tensor:
+        if isinstance(self.tokenizer, PronouncedWords):
+            return self.tokenizer.expand(log_probs)
+        return log_probs
+
+    def _model_tokens(self, tokens: list[int]) -> tuple[int, ...]:
+        if isinstance(self.tokenizer, PronouncedWords):
+            tokens = self.tokenizer.columns[tokens].tolist()
+        return tuple(tokens)

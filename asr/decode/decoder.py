@@ -15,7 +15,8 @@ from asr.decode.beam import BeamHypothesis, BeamOptions, BeamSearch
 from asr.decode.calibration import Calibration
 from asr.decode.segments import join_n_best, part_at_pauses
 from asr.errors import ConfigError
-from asr.text import Tokenizer, normalize, writes_upper_case
+from asr.lexicon import read_lexicon
+from asr.text import PhoneTokenizer, Tokenizer, normalize, writes_upper_case
 from lm.corpus import read_words
 from lm.kenlm_model import KenlmModel
 from lm.language_model import load_language_model
@@ -198,7 +199,12 @@ def build_decoder(
             config.lm,
         )
     neural = NeuralLanguageModel.load(config.neural) if config.neural else None
-    words = read_words(Path(config.lexicon)) if config.lexicon else None
+    words = pronunciations = None
+    if config.lexicon and isinstance(tokenizer, PhoneTokenizer):
+        stress = any(symbol[-1] in "012" for symbol in tokenizer.symbols)
+        pronunciations = read_lexicon(config.lexicon, stress=stress)
+    elif config.lexicon:
+        words = read_words(Path(config.lexicon))
     hotwords = (
         read_hotwords(
             Path(config.hotwords), config.hotword_bonus, upper=writes_upper_case(tokenizer)
@@ -226,6 +232,7 @@ def build_decoder(
         hotwords=hotwords,
         neural=None if config.rescore else neural,
         lexicon_file=Path(config.lm).with_suffix(".lexicon") if table else None,
+        pronunciations=pronunciations,
     )
     rescorers = Rescorers(kenlm, neural if config.rescore else None)
     return Decoder(search, frame_seconds, rescorers=rescorers, n_best=n_best)

@@ -13,7 +13,7 @@ import numpy as np
 from asr.decode.beam_arrays import Records, make_records
 from asr.decode.spelling import Spelling
 from asr.errors import ConfigError, TextError
-from asr.text import Tokenizer
+from asr.text import Tokens
 from lm.backoff import Ints
 
 __all__ = ["Hotwords", "compile_hotwords"]
@@ -36,7 +36,7 @@ class Hotwords(NamedTuple):
 
 
 def compile_hotwords(
-    bonuses: Mapping[str, float], tokenizer: Tokenizer, spelling: Spelling
+    bonuses: Mapping[str, float], tokenizer: Tokens, spelling: Spelling
 ) -> Hotwords:
     """Build the automaton.
 
@@ -95,7 +95,7 @@ def _separators(spelling: Spelling) -> tuple[int, ...]:
     return tuple(ending) if not any(spelling.texts[token] for token in ending) else ()
 
 
-def _tokens(phrase: str, bonus: float, tokenizer: Tokenizer) -> Sequence[int]:
+def _tokens(phrase: str, bonus: float, tokenizer: Tokens) -> Sequence[int]:
     words = " ".join(phrase.split())
     if not words or not 0 <= bonus < np.inf:
         raise ConfigError(

@@ -100,16 +100,22 @@ def trie_of_words(
         The trie, and how many words it leaves out because no tokens spell them.
     """
     characters = set("".join(spelling.texts))
-    spelled = [i for i, word in enumerate(words) if word and characters.issuperset(word)]
-    spelled.sort(key=words.__getitem__)
+    spelled = [
+        (text, index)
+        for index, word in enumerate(words)
+        for text in spelling.spell(word)
+        if text and characters.issuperset(text)
+    ]
+    spelled.sort()
+    indices = [index for _, index in spelled]
     trie = build_trie(
-        [_code_points(words[index]) for index in spelled],
-        word_ids[spelled],
-        log_probs[spelled],
+        [_code_points(text) for text, _ in spelled],
+        word_ids[indices],
+        log_probs[indices],
         [_code_points(text) for text in spelling.texts],
         spelling.starts,
     )
-    return trie, len(words) - len(spelled)
+    return trie, len(words) - len(set(indices))
 
 
 def build_trie(

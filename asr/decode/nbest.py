@@ -108,7 +108,7 @@ def _find(
     """
     n_ended = _end(fusion, prefixes, beam, items)
     if not n_ended:
-        _leave_out_last_words(prefixes, beam)
+        _leave_out_last_words(fusion, prefixes, beam)
         n_ended = _end(fusion, prefixes, beam, items)
     for number in range(n_ended):
         _insert(items, order, number, 0, number)
@@ -267,13 +267,15 @@ def _replace_way(
 
 
 @inner
-def _leave_out_last_words(prefixes: Records, beam: Beam) -> None:
+def _leave_out_last_words(fusion: Fusion, prefixes: Records, beam: Beam) -> None:
     """Go back to where the words that are being spelled began."""
     slots, lists = beam.slots, beam.lists
     n_active = beam.status[0]["n_active"]
     for position in range(n_active):
         slot = slots[lists[position]["active"]]
-        while prefixes[slot["prefix"]]["node"] != ROOT:
+        starts = 0
+        while prefixes[slot["prefix"]]["node"] != ROOT and not starts:
+            starts = fusion.tokens[prefixes[slot["prefix"]]["token"]]["starts"]
             slot["prefix"] = prefixes[slot["prefix"]]["parent"]
         prefixes[slot["prefix"]]["slot"] = -1
     # Of those that are equal now, the best stands for all.

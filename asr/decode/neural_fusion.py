@@ -10,7 +10,7 @@ from asr.decode.beam_arrays import Beam, Records
 from asr.decode.fusion import TOKENS, Fusion
 from asr.errors import LanguageModelError
 from asr.nn.cells import State
-from asr.text import Tokenizer
+from asr.text import Tokens
 from lm.backoff import Ints
 from lm.corpus import SPACE
 from lm.neural import END, select_state
@@ -75,7 +75,7 @@ class NeuralTokens:
 
     units = TOKENS
 
-    def __init__(self, model: NeuralLanguageModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: NeuralLanguageModel, tokenizer: Tokens) -> None:
         self._model, self._token_ids = model, neural_token_ids(model, tokenizer)
 
     def states(self, fusion: Fusion, n_beams: int, width: int) -> NeuralStates:
@@ -83,7 +83,7 @@ class NeuralTokens:
         return _TokenStates(self._model, self._token_ids, n_beams, width)
 
 
-def neural_token_ids(model: NeuralLanguageModel, tokenizer: Tokenizer) -> Ints:
+def neural_token_ids(model: NeuralLanguageModel, tokenizer: Tokens) -> Ints:
     """The model's id of each of the tokenizer's tokens, (V,); 0, the end, for the blank.
 
     Raises:

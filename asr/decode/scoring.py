@@ -13,10 +13,12 @@ from asr.decode.fusion import NO_MODEL, TOKENS, WORDS, Fusion, make_tokens
 from asr.decode.hotwords import Hotwords, compile_hotwords
 from asr.decode.lexicon_trie import Trie, load_trie, save_trie, trie_of_words
 from asr.decode.neural_fusion import NeuralFusion, NeuralTokens
+from asr.decode.pronunciations import PronouncedWords
 from asr.decode.spelling import Spelling, spelling_of
 from asr.decode.word_fusion import NeuralWords
-from asr.errors import LanguageModelError
-from asr.text import Tokenizer
+from asr.errors import ConfigError, LanguageModelError
+from asr.lexicon import Lexicon
+from asr.text import PhoneTokenizer, Tokenizer, Tokens
 from lm.automaton import Automaton
 from lm.backoff import UNKNOWN, Floats, Ints
 from lm.corpus import SPACE
@@ -25,7 +27,7 @@ from lm.table import NgramTable
 from lm.units import WordUnits
 from lm.word_shares import WordShares
 
-__all__ = ["Scoring", "Weights", "make_scoring", "ngram_units"]
+__all__ = ["Scoring", "Weights", "make_scoring", "ngram_units", "searched_tokens"]
 
 _logger = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ class Scoring:
         """What a neural model of words says of the lexicon's words."""
         return WordShares(model, self.words, self.log_probs, self.unknown_log_prob)
 
-    def neural(self, model: NeuralLanguageModel, tokenizer: Tokenizer) -> NeuralFusion:
+    def neural(self, model: NeuralLanguageModel, tokenizer: Tokens) -> NeuralFusion:
         """Make a neural model ready for the beam.
 
         Raises:
@@ -119,8 +121,42 @@ class Scoring:
         )
 
 
-def make_scoring(
+def searched_tokens(
     tokenizer: Tokenizer,
+    *,
+    table: NgramTable | None = None,
+    words: Sequence[str] | None = None,
+    pronunciations: Lexicon | None = None,
+) -> Tokens:
+    """What the search knows as tokens: the acoustic model's, or `PronouncedWords`.
+
+    Args:
+        tokenizer: That of the acoustic model.
+        table: An n-gram model.
+        words: The lexicon; without it the words of a word model.
+        pronunciations: For phones with word ends; without them those of the tokenizer.
+
+    Raises:
+        LanguageModelError: If tokenizer and pronunciations do not fit.
+        ConfigError: If pronunciations are given where nothing needs them.
+    """
+    if not isinstance(tokenizer, PhoneTokenizer) or not (tokenizer.marks_words or pronunciations):
+        if pronunciations:
+            raise ConfigError(
+                "a pronouncing dictionary, but the model does not say phones; leave it out, or "
+                "give a list of words"
+            )
+        return tokenizer
+    lexicon = pronunciations or tokenizer.lexicon
+    if table is not None:
+        log_probs = _unigrams(table)
+        words = words or table.vocabulary[3:]
+        words = sorted(words, key=lambda word: -log_probs[table.word_id(word)])
+    return PronouncedWords(tokenizer, lexicon, words or lexicon.words)
+
+
+def make_scoring(
+    tokenizer: Tokens,
     *,
     table: NgramTable | None = None,
     words: Sequence[str] | None = None,
@@ -130,7 +166,7 @@ def make_scoring(
     """Build the tables.
 
     Args:
-        tokenizer: That of the acoustic model.
+        tokenizer: See `searched_tokens`.
         table: An n-gram model of words or of the tokenizer's tokens.
         words: The lexicon; without it the words of a word model.
         hotwords: The bonus of each phrase.
@@ -140,7 +176,11 @@ def make_scoring(
         LanguageModelError: If the model's units or the words do not fit the tokenizer.
         ConfigError: If a hotword cannot be spelled.
     """
-    spelling = spelling_of(tokenizer)
+    if isinstance(tokenizer, PronouncedWords):
+        spelling = tokenizer.spelling
+        words = tokenizer.lexicon.words if table is None and not words else words
+    else:
+        spelling = spelling_of(tokenizer)
     units = NO_MODEL if table is None else ngram_units(table, tokenizer, spelling)
     word_ids = np.zeros(len(words or ()), np.int32)
     if words is None and table is not None and units == WORDS:
@@ -171,12 +211,14 @@ def make_scoring(
     )
 
 
-def ngram_units(table: NgramTable, tokenizer: Tokenizer, spelling: Spelling) -> int:
+def ngram_units(table: NgramTable, tokenizer: Tokens, spelling: Spelling) -> int:
     """Whether a model is one of WORDS that the tokenizer can spell or one of its TOKENS.
 
     Raises:
         LanguageModelError: It is neither.
     """
+    if spelling.spelled is not None:
+        return WORDS
     symbols = {SPACE if symbol == " " else symbol for symbol in tokenizer.symbols[1:]}
     starting = {
         SPACE if tokenizer.symbols[token] == " " else tokenizer.symbols[token]
@@ -211,7 +253,9 @@ def _lexicon(
     spelling: Spelling,
     path: str | os.PathLike[str] | None,
 ) -> Trie:
-    made_from = zlib.crc32(repr(spelling).encode())
+    made_from = zlib.crc32(repr((spelling.texts, spelling.starts)).encode())
+    if spelling.spelled is not None:
+        made_from = zlib.crc32("\n".join(spelling.words or ()).encode(), made_from)
     for part in ("\n".join(words).encode(), word_ids.tobytes(), log_probs.tobytes()):
         made_from = zlib.crc32(part, made_from)
     if path is not None and Path(path).exists():

@@ -1,9 +1,10 @@
 """How tokens spell words, told from a tokenizer, for the decoders."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from asr.errors import LanguageModelError
-from asr.text import Tokenizer
+from asr.text import Tokens
 
 __all__ = ["Spelling", "spelling_of"]
 
@@ -19,13 +20,26 @@ class Spelling:
     Attributes:
         texts: What each token adds to the word; nothing for the blank.
         starts: Whether each token starts a word.
+        words: Where the text of tokens is not how words are written (phones): the words by the
+            texts that stand for them.
+        spelled: And the texts that stand for each word.
     """
 
     texts: tuple[str, ...]
     starts: tuple[bool, ...]
+    words: Mapping[str, str] | None = None
+    spelled: Mapping[str, Sequence[str]] | None = None
+
+    def word(self, text: str) -> str:
+        """The word that a text of tokens stands for."""
+        return text if self.words is None else self.words[text]
+
+    def spell(self, word: str) -> Sequence[str]:
+        """The texts of tokens that stand for a word."""
+        return (word,) if self.spelled is None else self.spelled.get(word, ())
 
 
-def spelling_of(tokenizer: Tokenizer) -> Spelling:
+def spelling_of(tokenizer: Tokens) -> Spelling:
     """Find out how a tokenizer's tokens spell words.
 
     Where the tokenizer marks no words, each token is one.

@@ -17,7 +17,7 @@ from asr.decode.lexicon_trie import ROOT
 from asr.decode.neural_fusion import Asking, NeuralStates
 from asr.decode.spelling import Spelling
 from asr.errors import LanguageModelError
-from asr.text import Tokenizer
+from asr.text import Tokens
 from lm.automaton import compiled
 from lm.backoff import Ints
 from lm.contexts import Contexts
@@ -53,7 +53,7 @@ class NeuralWords:
         self,
         model: NeuralLanguageModel,
         shares: WordShares,
-        tokenizer: Tokenizer,
+        tokenizer: Tokens,
         spelling: Spelling,
     ) -> None:
         if not tokenizer.marks_words:
@@ -61,7 +61,7 @@ class NeuralWords:
                 "the neural language model is one of words, but the tokenizer does not mark where "
                 "words end; use a model of the tokenizer's tokens (--units tokenizer)"
             )
-        self._model, self._shares, self._texts = model, shares, spelling.texts
+        self._model, self._shares, self._spelling = model, shares, spelling
         self._found: dict[bytes, tuple[int, float]] = {}
 
     def states(self, fusion: Fusion, n_beams: int, width: int) -> NeuralStates:
@@ -75,7 +75,8 @@ class NeuralWords:
         if found is None:
             if len(self._found) == _MAX_REMEMBERED:
                 self._found.clear()
-            found = self._shares.find("".join([self._texts[token] for token in tokens.tolist()]))
+            text = "".join([self._spelling.texts[token] for token in tokens.tolist()])
+            found = self._shares.find(self._spelling.word(text))
             self._found[key] = found
         return found
 

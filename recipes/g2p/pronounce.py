@@ -1,10 +1,12 @@
 """Write pronunciations for a list of words.
 
-    python recipes/g2p/pronounce.py MODEL WORDS OUTPUT
+    python recipes/g2p/pronounce.py MODEL WORDS... OUTPUT [--dictionary cmudict.dict]
 
-MODEL is an experiment or model folder, WORDS a text with a word a line (what stands behind a word
-is ignored, so that a dictionary is a list of words, too), and OUTPUT receives a dictionary in the
-format of CMUdict, which `asr.lexicon.read_lexicon` reads.
+MODEL is an experiment or model folder.  WORDS is a text with a word a line (what stands behind a
+word is ignored, so that a dictionary is a list of words, too), a manifest (.jsonl) with words in
+its transcripts, or an n-gram table or ARPA file, whose words come the likeliest first.  OUTPUT
+receives a dictionary in the format of CMUdict, which `asr.lexicon.read_lexicon` reads, in the
+order of the words; those that `--dictionary` has keep their pronunciations.
 """
 
 import argparse
@@ -14,10 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.errors import AsrError, ConfigError, TextError
-from asr.lexicon import dictionary_lines
-from asr.manifest import read_lines
+from asr.lexicon import dictionary_lines, read_lexicon
+from asr.manifest import read_lines, read_manifest
 from asr.translator import Translator
 from asr.world import select_device
+from lm.language_model import load_language_model
+from lm.table import NgramTable
 
 __all__ = ["main", "pronounce", "read_words"]
 
@@ -25,11 +29,21 @@ VARIANT = re.compile(r"\(\d+\)$")
 
 
 def read_words(path: Path) -> list[str]:
-    """Return the different words of a list or dictionary in upper case, in its order.
+    """Return the different words of a list, manifest or n-gram model in upper case, in its order.
 
     Raises:
-        TextError: there is none.
+        AsrError: it cannot be read, or there is no word.
     """
+    if path.suffix == ".jsonl":
+        texts = [utterance.text.upper().split() for utterance in read_manifest(path)]
+        return list(dict.fromkeys(word for text in texts for word in text))
+    if path.suffix == ".ngram" or ".arpa" in path.suffixes:
+        table = load_language_model(path)
+        if not isinstance(table, NgramTable):
+            raise TextError(f"{path}: a KenLM binary does not say its words; give the ARPA file")
+        log_probs = table.arc_log_probs()[: table.n_words]
+        likeliest = sorted(range(3, table.n_words), key=lambda word: -log_probs[word])
+        return [table.vocabulary[word] for word in likeliest]
     lines = (line for line in read_lines(path) if not line.startswith(";;;"))
     fields = (line.split() for line in lines)
     words = dict.fromkeys(VARIANT.sub("", field[0]).upper() for field in fields if field)
@@ -50,25 +64,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Write pronunciations for a list of words.")
     parser.add_argument("model", type=Path, help="model or experiment folder")
-    parser.add_argument("words", type=Path, help="a word a line")
+    parser.add_argument(
+        "words", type=Path, nargs="+", help="a word a line; manifests; tables or ARPA files"
+    )
     parser.add_argument("output", type=Path, help="dictionary to write")
+    parser.add_argument("--dictionary", type=Path, help="pronunciations that are known")
     parser.add_argument("--width", type=int, default=5, help="of the beam; 1: greedy (default: 5)")
     parser.add_argument("--n-best", type=int, default=1, help="pronunciations a word (default: 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     arguments = parser.parse_args(argv)
-    n_silent = 0
     try:
         if not 1 <= arguments.n_best <= arguments.width:
             raise ConfigError(
                 f"--n-best {arguments.n_best}: 1 to the beam's width, {arguments.width}, is needed"
             )
-        words = read_words(arguments.words)
+        words = list(dict.fromkeys(w for path in arguments.words for w in read_words(path)))
+        known = {}
+        if arguments.dictionary:
+            lexicon = read_lexicon(arguments.dictionary)
+            known = {word: every for word in words if (every := lexicon.pronunciations(word))}
         translator = Translator.load(arguments.model, select_device(arguments.device))
-        lines = []
-        found = pronounce(translator, words, width=arguments.width, n_best=arguments.n_best)
-        for word, pronunciations in found:
-            n_silent += not pronunciations
-            lines += dictionary_lines(word, pronunciations)
+        rest = [word for word in words if word not in known]
+        found = dict(pronounce(translator, rest, width=arguments.width, n_best=arguments.n_best))
+        n_silent = sum(not pronunciations for pronunciations in found.values())
+        lines = [
+            line
+            for word in words
+            for line in dictionary_lines(word, known.get(word) or found[word])
+        ]
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text("".join(lines), encoding="utf-8")
     except AsrError as error:

@@ -16,8 +16,10 @@
 #   ctc_960h    all 960 hours, 1000 word pieces, several GPUs: --processes 8
 # Options of this recipe:
 #   --train, --dev, --test "A B"   other subsets; the WER of the first test subset is "wer"
-#   --units KIND                   characters, bpe or unigram
+#   --units KIND                   characters, bpe, unigram or phones
 #   --n-units N                    number of word pieces
+#   --dictionary FILE              phones: pronunciations of the words of the training texts and of
+#                                  the n-gram model, as recipes/g2p/pronounce.py writes them
 #   --processes N                  training processes, one for each GPU (default: 1)
 #   --base-url URL                 another mirror of the archives
 #   --checksums FILE               sha256sum of its archives, where it packed them anew
@@ -36,9 +38,9 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
-extra_options=(train dev test units n-units processes base-url checksums lm lm-text neural
+extra_options=(train dev test units n-units dictionary processes base-url checksums lm lm-text neural
     neural-text neural-conf model noise also)
-conf=ctc_100h train="" dev="" test="" units="" n_units="" processes=1 base_url="" checksums=""
+conf=ctc_100h train="" dev="" test="" units="" n_units="" dictionary="" processes=1 base_url="" checksums=""
 lm=official lm_text="" neural="" neural_text="" neural_conf=lstm_lm model="" noise="" also="" official_lm=3-gram.pruned.1e-7.arpa.gz
 n_shortest=0
 data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
@@ -77,7 +79,9 @@ model="${model:-$exp/model}"
 units="${units:-${defaults[3]}}"
 n_units="${n_units:-${defaults[4]}}"
 [[ -n $data ]] || fail "--data DIR is needed: where LibriSpeech is, or shall be downloaded to"
-[[ $units =~ ^(characters|bpe|unigram)$ ]] || fail "--units $units: characters, bpe or unigram"
+[[ $units =~ ^(characters|bpe|unigram|phones)$ ]] ||
+    fail "--units $units: characters, bpe, unigram or phones"
+[[ $units != phones || -n $dictionary ]] || fail "--units phones needs --dictionary FILE"
 [[ $processes =~ ^[1-9][0-9]*$ ]] || fail "--processes $processes: a number from 1 is needed"
 
 # The folder of the subsets: DATA itself where one of them is there, else what is in it.
@@ -121,6 +125,11 @@ tokenizer() {
         return
     fi
     manifests "${train_sets[@]}"
+    if [[ $units == phones ]]; then
+        asr prepare --tokenizer phones --word-ends --spell-unknown --lexicon "$dictionary" \
+            "${files[@]}" --output "$exp/tokenizer"
+        return
+    fi
     asr prepare --tokenizer "$units" --size "$n_units" "${files[@]}" --output "$exp/tokenizer"
 }
 
