@@ -64,7 +64,8 @@ class Tuning:
     Attributes:
         options: the weights and the width.
         wer: on the dev set with them, a fraction.
-        surface: WER on the n-best lists for each (alpha, beta), (A, B), gamma at its best.
+        surface: WER on the n-best lists for each (alpha, beta), (A, B), gamma at its best; for
+            each (gamma, beta), (G, B), where one alpha only was tried.
         grid: what the axes of the surface are.
         widths: WER and seconds of decoding for each width tried.
         rounds: weights and WER of the searches that gave n-best lists.
@@ -129,7 +130,7 @@ def tune(
         emissions: the dev set.
         grid: what to try.
         n_rounds: searches, each with the best weights so far; ends before when nothing changes.
-            Where gamma is searched, too, the first is three: each model alone, and both.
+            Where alpha and gamma are searched the first is three: each model alone, and both.
         tolerance: WER, a fraction, that a narrower beam may lose.
         on_progress: told what has been found.
 
@@ -168,7 +169,7 @@ def tune(
             continue
         errors = _errors(pools, grid) / n_words
         alpha, beta, gamma = np.unravel_index(int(_smoothed(errors).argmin()), errors.shape)
-        surface = errors[:, :, gamma]
+        surface = errors[:, :, gamma] if len(grid.alpha) > 1 else errors[0].T
         following = replace(
             options,
             alpha=grid.alpha[alpha],
@@ -187,7 +188,7 @@ def _starts(options: BeamOptions, grid: Grid) -> list[BeamOptions]:
     From the n-best lists of one mixture another looks worse than it is, because what it alone
     would have found is not among them.
     """
-    if len(grid.gamma) == 1:
+    if len(grid.alpha) == 1 or len(grid.gamma) == 1:
         return [options]
     weight = options.alpha + options.gamma
     return [
@@ -282,7 +283,7 @@ def _smoothed(errors: _Doubles) -> _Doubles:
 
 
 def draw_surface(tuning: Tuning, picture: Path) -> None:
-    """Draw the WER over alpha and beta.
+    """Draw the WER over alpha, or gamma where one alpha only was tried, and beta.
 
     Raises:
         DependencyError: matplotlib is not installed.
@@ -292,12 +293,17 @@ def draw_surface(tuning: Tuning, picture: Path) -> None:
     except ImportError:
         raise DependencyError("the surface needs matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot(
-        xlabel="alpha (weight of the n-gram model)", ylabel="beta (score of a word)"
-    )
-    grid = tuning.grid
-    levels = axes.contourf(grid.alpha, grid.beta, 100 * tuning.surface.T, 20, cmap="viridis_r")
+    grid, best = tuning.grid, tuning.options
+    betas = [beta for _, beta, _, _ in tuning.rounds]
+    if len(grid.alpha) > 1:
+        label, values, weight = "alpha (weight of the n-gram model)", grid.alpha, best.alpha
+        weights = [alpha for alpha, _, _, _ in tuning.rounds]
+    else:
+        label, values, weight = "gamma (weight of the neural model)", grid.gamma, best.gamma
+        weights = [gamma for _, _, gamma, _ in tuning.rounds]
+    axes = figure.add_subplot(xlabel=label, ylabel="beta (score of a word)")
+    levels = axes.contourf(values, grid.beta, 100 * tuning.surface.T, 20, cmap="viridis_r")
     figure.colorbar(levels, label="WER of the n-best lists (%)")
-    axes.plot([each[0] for each in tuning.rounds], [each[1] for each in tuning.rounds], "w.-")
-    axes.plot(tuning.options.alpha, tuning.options.beta, "r*", markersize=12)
+    axes.plot(weights, betas, "w.-")
+    axes.plot(weight, best.beta, "r*", markersize=12)
     figure.savefig(picture, dpi=120)

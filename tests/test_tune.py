@@ -14,7 +14,7 @@ from asr.errors import ConfigError
 from asr.manifest import Utterance, write_manifest
 from asr.metrics import correct_words, normalized_cross_entropy
 from asr.text import CharTokenizer
-from asr.tune import Emissions, Grid, calibrate, tune
+from asr.tune import Emissions, Grid, calibrate, draw_surface, tune
 from lm.table import NgramTable
 from lm.units import TokenizerUnits
 from tests.lm_models import small_model
@@ -84,6 +84,19 @@ def test_two_models_are_tried_alone_and_together(model_file: Path, tmp_path: Pat
     assert starts == [(0.8, 0.0), (0.5, 0.3), (0.0, 0.8)]
     assert tuning.options.alpha > tuning.options.gamma
     assert tuning.wer <= min(wer for *_, wer in tuning.rounds) + 0.001
+
+
+def test_a_neural_model_alone_is_searched_with_once_a_round(tmp_path: Path) -> None:
+    folder = tmp_path / "neural"
+    folder.mkdir()
+    neural_model(TokenizerUnits(LETTERS)).save(folder, {})
+    decoder = build_decoder(DecodingConfig(neural=str(folder), beam=8), LETTERS, 0.04)
+    grid = Grid(alpha=(0.5,), gamma=(0.0, 0.3, 0.6))
+    tuning = tune(decoder, noisy_emissions(0, 5), grid, n_rounds=1)
+    assert [(alpha, gamma) for alpha, _, gamma, _ in tuning.rounds] == [(0.5, 0.3)]
+    assert tuning.surface.shape == (3, len(grid.beta))
+    draw_surface(tuning, tmp_path / "tuning.png")
+    assert (tmp_path / "tuning.png").stat().st_size > 1000
 
 
 def test_calibrated_confidences_tell_more_and_do_so_of_other_utterances(model_file: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.output) if arguments.output else find_model(arguments.model)
     emissions, n_failed = _listen(transcriber, utterances)
     grid = Grid(gamma=tuple(n / 10 for n in range(11)) if decoding.neural else (0.0,))
+    if decoding.neural and not decoding.lm:
+        grid = replace(grid, alpha=(decoding.alpha,))
     tuning = tune(
         decoder,
         emissions,
