@@ -23,6 +23,7 @@ import torch
 from asr.audio import load, save_wav
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.prepare import from_librispeech
+from asr.text import load_tokenizer
 from lm.table import NgramTable
 from lm.units import WordUnits
 from lm.word_shares import WordShares
@@ -326,6 +327,12 @@ def test_stages_download_and_prepare(server: Archives, tmp_path: Path) -> None:
         utterances = read_manifest(tmp_path / "exp" / "manifests" / f"{subset}.jsonl")
         assert [u.duration for u in utterances] == [1.0, 1.05]
         assert {u.text for u in utterances} == {"A TONE"}
+    (tmp_path / "words.dict").write_text("A AH0\nTONE T OW1 N\n")
+    phones = ["--units", "phones", "--dictionary", tmp_path / "words.dict"]
+    done = run("bash", *command, "--stage", "tokenizer", "--stop-stage", "tokenizer", *phones)
+    assert done.returncode == 0, done.stderr
+    symbols = load_tokenizer(tmp_path / "exp" / "tokenizer").symbols
+    assert symbols[1:] == ("AH", "N", "OW", "T", "|")
     n_requests = len(server.requests)
     again = run("bash", *command)
     assert again.returncode == 0, again.stderr
