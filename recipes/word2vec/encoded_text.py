@@ -181,7 +181,7 @@ def keep_probabilities(counts: Offsets, sample: float) -> NDArray[np.float64]:
 
 def noise_distribution(counts: Offsets) -> NDArray[np.float64]:
     """q(w), proportional to n(w)^0.75, which negatives are drawn from."""
-    powers: NDArray[np.float64] = counts**_NOISE_POWER
+    powers = counts.astype(np.float64) ** _NOISE_POWER
     powers /= powers.sum()
     return powers
 
