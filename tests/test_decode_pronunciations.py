@@ -172,6 +172,6 @@ def test_a_decoder_reads_a_dictionary(tmp_path: Path) -> None:
         decoder = build_decoder(config, PHONES, 0.04)
         frames = _said("TWO TUTU")
         assert decoder.decode([frames], [1.0])[0][0].text == "TO TUTU"
-    assert (tmp_path / "words.lexicon").exists()
+    assert (tmp_path / "words.phones.lexicon").exists()
     everything = build_decoder(config.model_copy(update={"lexicon": ""}), PHONES, 0.04)
     assert everything.decode([_said("TWO TUTU")], [1.0])[0][0].text == "TWO TUTU"

@@ -224,6 +224,8 @@ def build_decoder(
         posterior_scale=config.posterior_scale,
         calibration=Calibration(config.confidence_slope, config.confidence_offset),
     )
+    # Models of characters and of phones share a file of words, each with its own tables.
+    suffix = ".phones.lexicon" if isinstance(tokenizer, PhoneTokenizer) else ".lexicon"
     search = BeamSearch(
         tokenizer,
         options,
@@ -231,7 +233,7 @@ def build_decoder(
         words=words,
         hotwords=hotwords,
         neural=None if config.rescore else neural,
-        lexicon_file=Path(config.lm).with_suffix(".lexicon") if table else None,
+        lexicon_file=Path(config.lm).with_suffix(suffix) if table else None,
         pronunciations=pronunciations,
     )
     rescorers = Rescorers(kenlm, neural if config.rescore else None)

@@ -34,21 +34,23 @@ HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 DECODING_FILE = "decoding.toml"
 """In a model folder: how it decodes; greedily without."""
 
-DEFAULT_MODEL = Path(__file__).parent / "default"
-"""The model that the package brings."""
+_PACKAGED = Path(__file__).parent
+
+DEFAULT_MODEL = _PACKAGED / "characters"
+"""The one of the models in the package that is meant by "default"."""
 
 
 def find_model(name: str | Path) -> Path:
     """Return the folder of a model.
 
     Args:
-        name: "default" for the model in the package, else a folder; an experiment folder
-            stands for its `best`.
+        name: "default" or the name of a model in the package, else a folder; an experiment
+            folder stands for its `best`.
 
     Raises:
         CheckpointError: there is no such model.
     """
-    folder = DEFAULT_MODEL if name == "default" else Path(name)
+    folder = _packaged_models().get(str(name), Path(name))
     if not (folder / "model.safetensors").exists() and (folder / "best").is_dir():
         folder = folder / "best"
     if not (folder / "config.toml").is_file():
@@ -56,11 +58,18 @@ def find_model(name: str | Path) -> Path:
             raise CheckpointError(
                 "the package holds no default model; name a model folder with --model"
             )
+        names = ", ".join(map(repr, _packaged_models()))
         raise CheckpointError(
-            f"{name}: no model folder (it has no config.toml); give 'default', a folder made "
+            f"{name}: no model folder (it has no config.toml); give one of {names}, a folder made "
             "by asr train, or one of its checkpoints"
         )
     return folder
+
+
+def _packaged_models() -> dict[str, Path]:
+    """The folders of the models in the package by their names."""
+    folders = sorted(path.parent for path in _PACKAGED.glob("*/tokenizer.json"))
+    return {"default": DEFAULT_MODEL, **{folder.name: folder for folder in folders}}
 
 
 def decoding_file(name: str | None) -> str:

@@ -68,10 +68,8 @@ train_model() {
 
 # The adapted model is surer of itself: its language model weighs anew, found on the dev tenth.
 tune() {
-    local base="$from" decoding model
-    [[ $from != default ]] || base="$root/asr/models/default"
-    decoding="$base/decoding.toml"
-    [[ -e $decoding ]] || decoding="$base/best/decoding.toml"
+    local decoding model
+    decoding="$(asr info "$from" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["folder"])')/decoding.toml"
     if [[ ! -e $decoding ]]; then
         echo "$from has no language model: all is decoded greedily"
         return
