@@ -1,14 +1,18 @@
 """A pronouncing dictionary: the phones of words."""
 
+import gzip
 import os
 import re
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from asr.errors import ManifestError, TextError
-from asr.manifest import read_lines
+from asr.errors import TextError
 
-__all__ = ["Lexicon", "dictionary_lines", "read_lexicon"]
+__all__ = ["Lexicon", "dictionary_lines", "read_lexicon", "write_lexicon"]
+
+_Entries = dict[str, tuple[tuple[str, ...], ...]]
 
 _VARIANT = re.compile(r"\(\d+\)$")
 
@@ -25,13 +29,43 @@ class Lexicon:
     def __init__(
         self, entries: Mapping[str, Sequence[tuple[str, ...]]], *, spell_unknown: bool = False
     ) -> None:
-        self._entries = {word: tuple(phones) for word, phones in entries.items()}
-        if not self._entries or not all(all(p) and p for p in self._entries.values()):
+        own = {word: tuple(phones) for word, phones in entries.items()}
+        if not own or not all(all(p) and p for p in own.values()):
             raise TextError("a lexicon needs words, and one or more phones for each")
+        self._read: Callable[[], _Entries] = lambda: own
+        self._checksum: int | None = None
         self.spell_unknown = spell_unknown
-        self.phones = tuple(
-            sorted({phone for every in self._entries.values() for one in every for phone in one})
-        )
+
+    @classmethod
+    def _of_file(
+        cls, read: Callable[[], _Entries], checksum: int, *, spell_unknown: bool
+    ) -> "Lexicon":
+        lexicon = cls.__new__(cls)
+        lexicon._read, lexicon._checksum = read, checksum
+        lexicon.spell_unknown = spell_unknown
+        return lexicon
+
+    @cached_property
+    def _entries(self) -> _Entries:
+        return self._read()
+
+    @cached_property
+    def phones(self) -> tuple[str, ...]:
+        """All phones, sorted."""
+        entries = self._entries.values()
+        return tuple(sorted({phone for every in entries for one in every for phone in one}))
+
+    @property
+    def checksum(self) -> int:
+        """A number that tells one lexicon from another, known of a file without reading words."""
+        if self._checksum is None:
+            self._checksum = zlib.crc32("".join(self.lines()).encode())
+        return self._checksum
+
+    def lines(self) -> Iterator[str]:
+        """The lines of a dictionary in the format of CMUdict."""
+        for word, pronunciations in self._entries.items():
+            yield from dictionary_lines(word, pronunciations)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -68,7 +102,9 @@ def dictionary_lines(word: str, pronunciations: Sequence[Sequence[str]]) -> list
 def read_lexicon(
     path: str | os.PathLike[str], *, stress: bool = False, spell_unknown: bool = False
 ) -> Lexicon:
-    """Read a dictionary in the format of CMUdict or of Kaldi's lexicon.txt.
+    """Read a dictionary in the format of CMUdict or of Kaldi's lexicon.txt, plain or .gz.
+
+    A file is read when something is first asked of the lexicon.
 
     A line holds a word and its phones; `WORD(2)` or the same word again is a further
     pronunciation; `;;;` starts a line of comment, ` #` a comment behind the phones.
@@ -79,14 +115,38 @@ def read_lexicon(
         spell_unknown: see `Lexicon`
 
     Raises:
-        TextError: naming file and line, when it cannot be read or a word has no phones
+        TextError: the file cannot be read; later, naming file and line, when a word has no phones
     """
+    path = Path(path)
     try:
-        lines = read_lines(Path(path))
-    except ManifestError as error:
-        raise TextError(str(error)) from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise TextError(f"{path}: cannot be read ({error.strerror})") from None
+    checksum = zlib.crc32(data, int(stress))
+    return Lexicon._of_file(
+        lambda: _parse(path, data, stress=stress), checksum, spell_unknown=spell_unknown
+    )
+
+
+def write_lexicon(lexicon: Lexicon, path: str | os.PathLike[str]) -> None:
+    """Write a dictionary, compressed if the name ends in .gz; the same bytes each time."""
+    data = "".join(lexicon.lines()).encode()
+    if Path(path).suffix == ".gz":
+        data = gzip.compress(data, mtime=0)
+    Path(path).write_bytes(data)
+
+
+def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
+    try:
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{path}: not UTF-8 text (byte {error.start}); convert it to UTF-8 first"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise TextError(f"{path}: damaged gzip file ({error}); copy it anew") from None
     entries: dict[str, list[tuple[str, ...]]] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         fields = [] if line.startswith(";;;") else line.split(" #")[0].split()
         if not fields:
             continue
@@ -100,4 +160,4 @@ def read_lexicon(
             known.append(tuple(phones))
     if not entries:
         raise TextError(f"{path}: holds no words; lines of a word and its phones are needed")
-    return Lexicon(entries, spell_unknown=spell_unknown)
+    return {word: tuple(every) for word, every in entries.items()}

@@ -13,7 +13,7 @@ import sentencepiece
 
 from asr.english import normalize
 from asr.errors import TextError
-from asr.lexicon import Lexicon
+from asr.lexicon import Lexicon, read_lexicon, write_lexicon
 
 __all__ = [
     "BLANK",
@@ -34,6 +34,8 @@ BLANK = "<blank>"
 
 WORD_END = "|"
 """Behind the phones of each word, see `PhoneTokenizer`."""
+
+_LEXICON_FILE = "lexicon.gz"
 
 # SentencePiece's mark at the start of a word.
 _WORD_MARK = "\u2581"
@@ -217,12 +219,19 @@ class PhoneTokenizer:
     Args:
         lexicon: the words and their pronunciations
         word_ends: whether a token, WORD_END, ends each word
+        phones: that there are, in the order of their tokens; by default those of the lexicon
+
+    Raises:
+        TextError: a phone is called as the end of words
     """
 
-    def __init__(self, lexicon: Lexicon, *, word_ends: bool = False) -> None:
+    def __init__(
+        self, lexicon: Lexicon, *, word_ends: bool = False, phones: Sequence[str] | None = None
+    ) -> None:
         self.lexicon = lexicon
         self.marks_words = word_ends
-        self.symbols = (BLANK, *lexicon.phones, *([WORD_END] if word_ends else []))
+        phones = lexicon.phones if phones is None else phones
+        self.symbols = (BLANK, *phones, *([WORD_END] if word_ends else []))
         self.n_tokens = len(self.symbols)
         self._ids = {phone: index for index, phone in enumerate(self.symbols)}
         if len(self._ids) != self.n_tokens:
@@ -235,7 +244,13 @@ class PhoneTokenizer:
             phones = self.lexicon.pronounce(word)
             if phones is None:
                 raise _unencodable(self, "word", word, text)
-            tokens.extend(self._ids[phone] for phone in phones)
+            try:
+                tokens.extend([self._ids[phone] for phone in phones])
+            except KeyError as error:
+                raise TextError(
+                    f"the lexicon has {error.args[0]!r} in {word}, no phone of the tokenizer; use "
+                    "the lexicon that it was made with"
+                ) from None
             if self.marks_words:
                 tokens.append(self.n_tokens - 1)
         return tokens
@@ -272,14 +287,10 @@ class PhoneTokenizer:
         return [word for word in words if self.lexicon.pronounce(word) is None]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write tokenizer.json with the lexicon inside."""
-        lexicon = {
-            word: [" ".join(phones) for phones in self.lexicon.pronunciations(word)]
-            for word in self.lexicon.words
-        }
-        fields = {"kind": "phones", "symbols": self.symbols, "lexicon": lexicon}
+        """Write tokenizer.json, and the lexicon as a dictionary, lexicon.gz."""
         options = {"spell_unknown": self.lexicon.spell_unknown, "word_ends": self.marks_words}
-        _save_json(Path(folder), {**fields, **options})
+        _save_json(Path(folder), {"kind": "phones", "symbols": self.symbols, **options})
+        write_lexicon(self.lexicon, Path(folder) / _LEXICON_FILE)
 
 
 def train_sentencepiece(
@@ -342,7 +353,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     path = Path(folder) / "tokenizer.json"
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        tokenizer = _from_fields(fields, path.with_name("tokenizer.model"))
+        tokenizer = _from_fields(fields, path.parent)
         if tokenizer.symbols != tuple(fields["symbols"]):
             raise ValueError("its symbols are not those of its model or lexicon")
     except OSError as error:
@@ -353,19 +364,20 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     return tokenizer
 
 
-def _from_fields(fields: Any, model: Path) -> Tokenizer:
+def _from_fields(fields: Any, folder: Path) -> Tokenizer:
     kind = fields["kind"]
     if kind == "characters":
         return CharTokenizer(fields["symbols"][1:])
     if kind == "sentencepiece":
-        return SentencePieceTokenizer(model.read_bytes())
+        return SentencePieceTokenizer((folder / "tokenizer.model").read_bytes())
     if kind == "phones":
-        entries = {
-            word: [tuple(phones.split()) for phones in pronunciations]
-            for word, pronunciations in fields["lexicon"].items()
-        }
-        lexicon = Lexicon(entries, spell_unknown=fields["spell_unknown"])
-        return PhoneTokenizer(lexicon, word_ends=fields.get("word_ends", False))
+        # Stress has gone where it should not be there.
+        lexicon = read_lexicon(
+            folder / _LEXICON_FILE, stress=True, spell_unknown=fields["spell_unknown"]
+        )
+        word_ends = fields["word_ends"]
+        phones = fields["symbols"][1 : -1 if word_ends else None]
+        return PhoneTokenizer(lexicon, word_ends=word_ends, phones=phones)
     raise ValueError(f"kind {kind!r}; characters, sentencepiece or phones is needed")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import TextError
-from asr.lexicon import Lexicon, read_lexicon
+from asr.lexicon import Lexicon, read_lexicon, write_lexicon
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -33,13 +33,35 @@ def test_cmudict_lines(tmp_path: Path) -> None:
     [("A AH\nB\n", r"lexicon.txt:2: 'B' has no phones"), ("\n;;; x\n", "holds no words")],
 )
 def test_bad_files_are_named(text: str, message: str, tmp_path: Path) -> None:
+    lexicon = read_lexicon(_write(tmp_path, text))
     with pytest.raises(TextError, match=message):
-        read_lexicon(_write(tmp_path, text))
+        lexicon.pronounce("A")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TextError, match=r"none\.dict: cannot be read"):
         read_lexicon(tmp_path / "none.dict")
+
+
+def test_a_lexicon_is_written_as_it_is_read(tmp_path: Path) -> None:
+    lexicon = Lexicon({"READ": [("R", "IY", "D"), ("R", "EH", "D")], "A": [("AH",)]})
+    for name in ("words.dict", "words.gz"):
+        write_lexicon(lexicon, tmp_path / name)
+        again = read_lexicon(tmp_path / name)
+        assert again.words == lexicon.words
+        assert again.pronunciations("READ") == lexicon.pronunciations("READ")
+        assert again.phones == ("AH", "D", "EH", "IY", "R")
+        assert again.checksum != read_lexicon(tmp_path / name, stress=True).checksum
+    assert lexicon.checksum != Lexicon({"A": [("AH",)]}).checksum
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "words.gz").write_bytes(b"A AH")
+    (tmp_path / "words.dict").write_bytes(b"\xff A")
+    for name, message in (("words.gz", "damaged gzip"), ("words.dict", "not UTF-8 text")):
+        lexicon = read_lexicon(tmp_path / name)
+        with pytest.raises(TextError, match=f"{name}: {message}"):
+            lexicon.pronounce("A")
 
 
 @pytest.mark.parametrize("entries", [{}, {"A": []}, {"A": [()]}])
