@@ -9,8 +9,8 @@ from asr.cli import run_program
 from asr.errors import DependencyError, TextError
 from asr.manifest import read_lines
 from asr.pieces import Sides, WordPieces, read_pairs
-from asr.recipe_programs import PairSets, TranslatorProgram, run_translator_training
 from asr.translator import Translator
+from asr.translator_programs import PairSets, TranslatorProgram, run_translator_training
 from asr.world import select_device
 
 __all__ = ["WriterProgram", "draw_attention", "run_training", "run_writer", "write_targets"]

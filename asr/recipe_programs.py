@@ -1,13 +1,11 @@
-"""What several recipes' programs do alike; what they measure and train on is their own."""
+"""What several recipes' programs do alike; what they measure is their own.  Loads no torch."""
 
 import argparse
 import json
-import logging
 import os
 import platform
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -16,20 +14,13 @@ from typing import Any, NamedTuple
 from asr.cli import run_program
 from asr.errors import ConfigError
 from asr.readme_table import write_table
-from asr.toml_config import load_toml
-from asr.training_display import TrainingDisplay
 from asr.training_log import read_metrics
-from asr.translator import TranslatorConfig
-from asr.translator_train import Pair, train
 
 __all__ = [
-    "PairSets",
     "ScoreProgram",
-    "TranslatorProgram",
     "describe_machine",
     "machine_facts",
     "run_score",
-    "run_translator_training",
     "timed",
     "training_facts",
     "training_seconds",
@@ -98,74 +89,6 @@ def _score(program: ScoreProgram, arguments: argparse.Namespace) -> int:
     if arguments.readme:
         write_table(arguments.readme, table)
     print(f"{path}: {program.headline(result)}")
-    return 0
-
-
-class PairSets(NamedTuple):
-    """What an encoder-decoder is trained on.
-
-    Args:
-        training: pairs to train on.
-        dev: pairs whose loss is measured.
-        symbols: of source and target; None for those of the training pairs.
-    """
-
-    training: Sequence[Pair]
-    dev: Sequence[Pair]
-    symbols: tuple[Sequence[str], Sequence[str]] | None = None
-
-
-class TranslatorProgram(NamedTuple):
-    """What is particular about a recipe's train.py.
-
-    Args:
-        description: for its help.
-        data_help: what the folder of data is.
-        unit: what the target is made of, as "phone".
-        read: from that folder to pairs.
-    """
-
-    description: str
-    data_help: str
-    unit: str
-    read: Callable[[Path], PairSets]
-
-
-def run_translator_training(program: TranslatorProgram, argv: Sequence[str] | None = None) -> int:
-    """Run `train.py CONFIG.toml DATA EXP`; the model is EXP/best.
-
-    EXP/seconds receives the time and the CPU time that the training took, with those of the runs
-    that it goes on from.
-
-    Returns:
-        The exit code; see `asr.cli.run_program`.
-    """
-    parser = argparse.ArgumentParser(description=program.description)
-    parser.add_argument("config", type=Path, help="TOML file, see conf/")
-    parser.add_argument("data", type=Path, help=program.data_help)
-    parser.add_argument("exp", type=Path, help="experiment folder")
-    parser.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return run_program("train", lambda: _train(program, arguments))
-
-
-def _train(program: TranslatorProgram, arguments: argparse.Namespace) -> int:
-    def describe(values: Mapping[str, float]) -> str:
-        return f"loss {values['loss']:.3f}  {values['per_second']:.0f} {program.unit}s/s"
-
-    config = load_toml(TranslatorConfig, arguments.config, arguments.overrides)
-    try:
-        with timed(arguments.exp), TrainingDisplay(describe) as display:
-            pairs, dev, symbols = program.read(arguments.data)
-            result = train(config, pairs, dev, arguments.exp, symbols=symbols, reporter=display)
-    except KeyboardInterrupt:
-        print(f"train: interrupted; the same command goes on in {arguments.exp}", file=sys.stderr)
-        return 130
-    print(
-        f"{arguments.exp / 'best'}: {result.best[0]:.4f} nats a {program.unit} on dev after "
-        f"update {result.best_step}; ended after {result.step} updates ({result.reason})"
-    )
     return 0
 
 

@@ -99,6 +99,21 @@ def test_the_written_hypotheses_can_be_scored(
         assert scored[name] == evaluated[name]
 
 
+def test_a_folder_receives_the_hypotheses_and_figures_of_each_manifest(
+    run, manifests: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "decoded"
+    folder.mkdir()
+    code, output, _ = run("--json", *manifests, "--output", folder)
+    assert code == 0
+    parts = json.loads(output)["manifests"]
+    for manifest, n_utterances in zip(manifests, (3, 2), strict=True):
+        lines = (folder / manifest.name).read_text().splitlines()
+        assert len(lines) == n_utterances
+        figures = json.loads((folder / manifest.name).with_suffix(".json").read_text())
+        assert figures == parts[str(manifest)]
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_scored(
     run, manifests: list[Path], tmp_path: Path
 ) -> None:
@@ -122,9 +137,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_scored(
         (["--threads", "0"], "--threads 0"),
         (["none.jsonl"], "none.jsonl: cannot be read"),
         (["--output", "/none/none.jsonl"], "/none/none.jsonl: cannot be written"),
+        (["--output", "."], "first.jsonl lies there"),
+        (["first.jsonl", "--output", "/"], "first.jsonl is the name of two"),
     ],
 )
-def test_wrong_options(arguments: list[str], says: str, run, manifests: list[Path]) -> None:
+def test_wrong_options(
+    arguments: list[str], says: str, run, manifests: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(manifests[0].parent)
     code, output, errors = run(manifests[0], *arguments)
     assert (code, output) == (2, "")
     assert says in errors

@@ -59,6 +59,7 @@ LAYERS = (
         "asr.commands",
         "asr.pair_programs",
         "asr.recipe_programs",
+        "asr.translator_programs",
         "lm.__main__",
     ),
 )

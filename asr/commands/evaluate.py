@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--output", metavar="FILE", help="write references and hypotheses there, as JSON lines"
+        "--output",
+        metavar="FILE",
+        help="write references and hypotheses there, as JSON lines; a folder that is there gets a "
+        "file for each manifest, named alike, and with --json its figures beside it",
     )
     parser.add_argument(
         "--worst", metavar="N", type=int, default=5, help="show the N worst utterances (default 5)"
@@ -65,9 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--worst {arguments.worst}: 0 or more is needed")
     if arguments.bootstrap < 1:
         raise ConfigError(f"--bootstrap {arguments.bootstrap}: 1 or more is needed")
+    from asr.checkpoint import write_json
     from asr.evaluate import evaluate, join, write_hypotheses
     from asr.manifest import read_manifest
 
+    output = Path(arguments.output) if arguments.output else None
+    files = _files_in(output, arguments.manifests) if output and output.is_dir() else []
     manifests = [read_manifest(path) for path in arguments.manifests]
     transcriber = load_transcriber(arguments)
     n_utterances = sum(map(len, manifests))
@@ -82,19 +89,36 @@ def run(arguments: argparse.Namespace) -> int:
         bar.write_error(error)
     if not whole.utterances:
         return AsrError.exit_code
-    if arguments.output:
-        write_hypotheses(Path(arguments.output), whole)
-    named = dict(zip(arguments.manifests, parts, strict=True))
+    results = [_results(part, arguments) for part in parts] if arguments.json else []
+    if files:
+        for file, part in zip(files, parts, strict=True):
+            write_hypotheses(file, part)
+        for file, figures in zip(files, results, strict=False):
+            write_json(file.with_suffix(".json"), figures)
+    elif output:
+        write_hypotheses(output, whole)
     if arguments.json:
         result = _results(whole, arguments)
-        result["manifests"] = {name: _results(part, arguments) for name, part in named.items()}
+        result["manifests"] = dict(zip(arguments.manifests, results, strict=True))
         json.dump(result, sys.stdout, ensure_ascii=False, indent=1)
         print()
     else:
+        named = dict(zip(arguments.manifests, parts, strict=True))
         if len(named) > 1:
             named["all"] = whole
         print("\n\n".join(_report(name, part, arguments) for name, part in named.items()))
     return AsrError.exit_code if whole.errors else 0
+
+
+def _files_in(folder: Path, manifests: Sequence[str]) -> list[Path]:
+    """Return a file of the folder for each manifest, named alike."""
+    files = [folder / Path(name).name for name in manifests]
+    for file, manifest in zip(files, manifests, strict=True):
+        if manifests[files.index(file)] != manifest:
+            raise ConfigError(f"--output {folder}: {file.name} is the name of two manifests")
+        if file.exists() and file.samefile(manifest):
+            raise ConfigError(f"--output {folder}: {manifest} lies there; name another folder")
+    return files
 
 
 def _results(evaluation: "Evaluation", arguments: argparse.Namespace) -> dict[str, Any]:

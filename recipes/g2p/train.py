@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.lexicon import read_lexicon
-from asr.recipe_programs import PairSets, TranslatorProgram, run_translator_training
+from asr.translator_programs import PairSets, TranslatorProgram, run_translator_training
 from asr.translator_train import Pair
 
 __all__ = ["main", "read_pairs", "read_sets"]

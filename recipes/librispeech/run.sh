@@ -198,13 +198,12 @@ tune() {
 
 # decode_with NAME OPTION...: hypotheses of all dev and test subsets in EXP/decode/NAME.
 decode_with() {
-    local name="$1" subset
+    local name="$1"
     shift
     mkdir -p "$exp/decode/$name"
-    for subset in "${dev_sets[@]}" "${scored_sets[@]}"; do
-        asr evaluate "$exp/manifests/$subset.jsonl" --model "$model" --worst 3 --json \
-            --output "$exp/decode/$name/$subset.jsonl" "$@" >"$exp/decode/$name/$subset.json"
-    done
+    manifests "${dev_sets[@]}" "${scored_sets[@]}"
+    asr evaluate "${files[@]}" --model "$model" --worst 3 --json --output "$exp/decode/$name" \
+        "$@" >/dev/null
 }
 
 decode() {
