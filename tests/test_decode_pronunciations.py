@@ -1,7 +1,9 @@
 """Beam search over phones: words by their pronunciations, those that sound alike by the model."""
 
+import contextlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,11 +12,12 @@ from hypothesis import strategies as st
 from asr.config import DecodingConfig
 from asr.decode.beam import BeamOptions, BeamSearch
 from asr.decode.decoder import build_decoder
-from asr.decode.pronunciations import PronouncedWords
+from asr.decode.pronunciations import PronouncedWords, pronounced_words
 from asr.decode.reference import WordScorer, prefix_beam_search
-from asr.errors import ConfigError, LanguageModelError
+from asr.decode.spelling import Spelling
+from asr.errors import ConfigError, LanguageModelError, TextError
 from asr.lexicon import Lexicon, dictionary_lines
-from asr.text import CharTokenizer, PhoneTokenizer
+from asr.text import WORD_END, CharTokenizer, PhoneTokenizer
 from lm.arpa import write_arpa
 from lm.table import NgramTable
 from tests.beam_search import check, random_frames, run, unlimited
@@ -45,17 +48,38 @@ TABLE = NgramTable.from_model(small_model(SENTENCES, 3))
 class _Spelled:
     """The table, asked for texts of tokens in place of words."""
 
-    def __init__(self, words: PronouncedWords) -> None:
+    def __init__(self, words: dict[str, str]) -> None:
         self._words = words
         self.start, self.step, self.finish = TABLE.start, TABLE.step, TABLE.finish
 
     def word_id(self, text: str) -> int:
-        return TABLE.word_id(self._words.spelling.word(text))
+        return TABLE.word_id(self._words[text])
+
+
+def _spelled(words: PronouncedWords) -> dict[str, str]:
+    """All words by the characters of their tokens."""
+    begin = {s: i for i, s in enumerate(words.symbols)}  # the last is that which begins a word
+    inside = {s: i for i, s in reversed(list(enumerate(words.symbols)))}
+    ends = [i for i, s in enumerate(words.symbols) if s == WORD_END]
+    found = {}
+    for word in words.words:
+        for first, *rest in LEXICON.pronunciations(word):
+            for end in ends:
+                tokens = [begin[first], *[inside[phone] for phone in rest], end]
+                with contextlib.suppress(TextError):
+                    found["".join(map(chr, tokens))] = words.word(tokens)
+    return found
 
 
 def _tokens(search: BeamSearch) -> PronouncedWords:
     assert isinstance(search.tokenizer, PronouncedWords)
     return search.tokenizer
+
+
+def _words(tokenizer: PhoneTokenizer, lexicon: Lexicon, words: list[str]) -> PronouncedWords:
+    falling = -np.arange(len(words), dtype=np.float32)
+    ids = np.arange(len(words), dtype=np.int32)
+    return pronounced_words(tokenizer, lexicon, words, ids, falling)
 
 
 def _said(text: str, sharpness: float = 12.0, seed: int = 0) -> torch.Tensor:
@@ -73,14 +97,16 @@ def test_the_search_is_the_readable_one(width: int, seed: int, n_frames: int) ->
     search = BeamSearch(PHONES, options, table=TABLE)
     words = _tokens(search)
     unigrams = TABLE.arc_log_probs()[: TABLE.n_words].tolist()
-    texts = list(words.spelling.words or ())
+    spelled = _spelled(words)
+    # The readable scorer knows words by their texts, here a character for each token.
+    spelling = Spelling(("", *map(chr, range(1, words.n_tokens))), words.spelling.starts)
     scorer = WordScorer(
-        words.spelling,
-        model=_Spelled(words),  # type: ignore[arg-type]
-        words=texts,
+        spelling,
+        model=_Spelled(spelled),  # type: ignore[arg-type]
+        words=spelled,
         alpha=0.7,
         beta=0.5,
-        look_ahead={text: unigrams[TABLE.word_id(words.spelling.word(text))] for text in texts},
+        look_ahead={text: unigrams[TABLE.word_id(word)] for text, word in spelled.items()},
     )
     frames = random_frames(min(n_frames, 5 if width > 100 else 8), PHONES.n_tokens, seed, 1.5)
     expected = prefix_beam_search(frames[:, words.columns].tolist(), [scorer], width)
@@ -136,7 +162,7 @@ def test_hotwords_are_words_that_sound_like_others() -> None:
 
 
 def test_columns_belong_to_the_phones() -> None:
-    words = PronouncedWords(PHONES, LEXICON, ["TWO", "TO", "TOO", "AT"])
+    words = _words(PHONES, LEXICON, ["TWO", "TO", "TOO", "AT"])
     assert words.symbols == (
         *("<blank>", "A", "T", "U"),
         *("|", "|", "|"),
@@ -151,11 +177,11 @@ def test_columns_belong_to_the_phones() -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LanguageModelError, match=r"without word ends.*--word-ends"):
-        PronouncedWords(PhoneTokenizer(LEXICON), LEXICON, ["TO"])
+        _words(PhoneTokenizer(LEXICON), LEXICON, ["TO"])
     with pytest.raises(LanguageModelError, match=r"phones that the model does not say \(X\)"):
-        PronouncedWords(PHONES, Lexicon({"X": [("X",)]}), ["X"])
+        _words(PHONES, Lexicon({"X": [("X",)]}), ["X"])
     with pytest.raises(LanguageModelError, match="pronounces none of the 1 words"):
-        PronouncedWords(PHONES, LEXICON, ["to"])
+        _words(PHONES, LEXICON, ["to"])
     with pytest.raises(ConfigError, match="the model does not say phones"):
         BeamSearch(CharTokenizer(), pronunciations=LEXICON)
 

@@ -196,13 +196,20 @@ class BeamSearch:
     ) -> None:
         self._n_tokens = tokenizer.n_tokens
         self.tokenizer = searched_tokens(
-            tokenizer, table=table, words=words, pronunciations=pronunciations
+            tokenizer,
+            table=table,
+            words=words,
+            lexicon_file=lexicon_file,
+            pronunciations=pronunciations,
         )
         self._scoring = make_scoring(
             self.tokenizer, table=table, words=words, hotwords=hotwords, lexicon_file=lexicon_file
         )
         self._neural = None if neural is None else self._scoring.neural(neural, self.tokenizer)
-        self._word_keys = WordKeys(self._scoring.spelling)
+        if isinstance(self.tokenizer, PronouncedWords):
+            self._word_keys = self.tokenizer.keys
+        else:
+            self._word_keys = WordKeys(self._scoring.spelling)
         self._set_options(options or BeamOptions())
 
     def word_shares(self, model: NeuralLanguageModel) -> WordShares:

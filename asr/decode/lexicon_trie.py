@@ -5,8 +5,10 @@ token of several characters jumps over as many nodes, and every way to spell a w
 leads to the same node.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from asr.decode.beam_arrays import Records, make_records
 from asr.decode.compiled import inner
 from asr.decode.spelling import Spelling
+from asr.errors import LanguageModelError
 from lm.array_file import read_arrays, write_arrays
 from lm.automaton import compiled
 from lm.backoff import Floats, Ints
@@ -30,6 +33,10 @@ __all__ = [
     "token_bit",
     "trie_of_words",
 ]
+
+_logger = logging.getLogger(__name__)
+
+_ARRAYS = ("arc_starts", "arc_tokens", "arc_nodes", "word_starts", "word_ids", "look_ahead")
 
 # The node between words.
 ROOT = 0
@@ -100,22 +107,16 @@ def trie_of_words(
         The trie, and how many words it leaves out because no tokens spell them.
     """
     characters = set("".join(spelling.texts))
-    spelled = [
-        (text, index)
-        for index, word in enumerate(words)
-        for text in spelling.spell(word)
-        if text and characters.issuperset(text)
-    ]
-    spelled.sort()
-    indices = [index for _, index in spelled]
+    spelled = [i for i, word in enumerate(words) if word and characters.issuperset(word)]
+    spelled.sort(key=words.__getitem__)
     trie = build_trie(
-        [_code_points(text) for text, _ in spelled],
-        word_ids[indices],
-        log_probs[indices],
+        [_code_points(words[index]) for index in spelled],
+        word_ids[spelled],
+        log_probs[spelled],
         [_code_points(text) for text in spelling.texts],
         spelling.starts,
     )
-    return trie, len(words) - len(set(indices))
+    return trie, len(words) - len(spelled)
 
 
 def build_trie(
@@ -161,16 +162,16 @@ def build_trie(
     )
 
 
-def save_trie(trie: Trie, path: PathName, made_from: int) -> None:
+def save_trie(
+    trie: Trie, path: PathName, made_from: int, more: Mapping[str, NDArray[Any]] | None = None
+) -> None:
     """Write a trie to a file for `load_trie`.
 
     Args:
         trie: what to write
         path: the file
         made_from: a checksum of what it was made from
-
-    Raises:
-        LanguageModelError: the file cannot be written
+        more: further arrays, of the types that `lm.array_file` knows
     """
     nodes, arcs = trie.nodes, trie.arcs
     arrays = {
@@ -181,17 +182,26 @@ def save_trie(trie: Trie, path: PathName, made_from: int) -> None:
         "word_ids": trie.word_ids,
         "look_ahead": nodes["look_ahead"][:-1],
     }
-    write_arrays(path, arrays, {"lexicon_made_from": made_from})
+    try:
+        write_arrays(path, arrays | dict(more or {}), {"lexicon_made_from": made_from})
+    except LanguageModelError as error:
+        _logger.info("the lexicon's tables are not kept: %s", error)
 
 
-def load_trie(path: PathName, made_from: int) -> Trie | None:
-    """Read what `save_trie` wrote; None where that was made from something else.
+def load_trie(path: PathName, made_from: int) -> tuple[Trie, dict[str, NDArray[Any]]] | None:
+    """Read what `save_trie` wrote, and the further arrays.
+
+    None where there is nothing, or it was made from something else.
 
     Raises:
         LanguageModelError: another format or version, or damage
     """
+    if not Path(path).exists():
+        return None
     arrays, fields = read_arrays(path)
-    return _trie(**arrays) if fields.get("lexicon_made_from") == made_from else None
+    if fields.get("lexicon_made_from") != made_from:
+        return None
+    return _trie(**{name: arrays.pop(name) for name in _ARRAYS}), arrays
 
 
 def _trie(

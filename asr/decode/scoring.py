@@ -5,7 +5,6 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from asr.decode.fusion import NO_MODEL, TOKENS, WORDS, Fusion, make_tokens
 from asr.decode.hotwords import Hotwords, compile_hotwords
 from asr.decode.lexicon_trie import Trie, load_trie, save_trie, trie_of_words
 from asr.decode.neural_fusion import NeuralFusion, NeuralTokens
-from asr.decode.pronunciations import PronouncedWords
+from asr.decode.pronunciations import PronouncedWords, pronounced_words
 from asr.decode.spelling import Spelling, spelling_of
 from asr.decode.word_fusion import NeuralWords
 from asr.errors import ConfigError, LanguageModelError
@@ -126,6 +125,7 @@ def searched_tokens(
     *,
     table: NgramTable | None = None,
     words: Sequence[str] | None = None,
+    lexicon_file: str | os.PathLike[str] | None = None,
     pronunciations: Lexicon | None = None,
 ) -> Tokens:
     """What the search knows as tokens: the acoustic model's, or `PronouncedWords`.
@@ -133,26 +133,26 @@ def searched_tokens(
     Args:
         tokenizer: That of the acoustic model.
         table: An n-gram model.
-        words: The lexicon; without it the words of a word model.
+        words: The lexicon; without it the words of a word model, else those with pronunciations.
+        lexicon_file: Where to keep the lexicon's tables for the next time.
         pronunciations: For phones with word ends; without them those of the tokenizer.
 
     Raises:
         LanguageModelError: If tokenizer and pronunciations do not fit.
         ConfigError: If pronunciations are given where nothing needs them.
     """
-    if not isinstance(tokenizer, PhoneTokenizer) or not (tokenizer.marks_words or pronunciations):
+    if not isinstance(tokenizer, PhoneTokenizer):
         if pronunciations:
             raise ConfigError(
                 "a pronouncing dictionary, but the model does not say phones; leave it out, or "
                 "give a list of words"
             )
         return tokenizer
+    if not (tokenizer.marks_words or pronunciations or words):
+        return tokenizer
+    words, word_ids, log_probs = _words(table, words)
     lexicon = pronunciations or tokenizer.lexicon
-    if table is not None:
-        log_probs = _unigrams(table)
-        words = words or table.vocabulary[3:]
-        words = sorted(words, key=lambda word: -log_probs[table.word_id(word)])
-    return PronouncedWords(tokenizer, lexicon, words or lexicon.words)
+    return pronounced_words(tokenizer, lexicon, words, word_ids, log_probs, lexicon_file)
 
 
 def make_scoring(
@@ -176,31 +176,28 @@ def make_scoring(
         LanguageModelError: If the model's units or the words do not fit the tokenizer.
         ConfigError: If a hotword cannot be spelled.
     """
+    trie: Trie | None = None
     if isinstance(tokenizer, PronouncedWords):
-        spelling = tokenizer.spelling
-        words = tokenizer.lexicon.words if table is None and not words else words
+        spelling, trie = tokenizer.spelling, tokenizer.trie
+        units = NO_MODEL if table is None else WORDS
     else:
         spelling = spelling_of(tokenizer)
-    units = NO_MODEL if table is None else ngram_units(table, tokenizer, spelling)
-    word_ids = np.zeros(len(words or ()), np.int32)
-    if words is None and table is not None and units == WORDS:
-        words, word_ids = table.vocabulary[3:], np.arange(3, table.n_words, dtype=np.int32)
-    elif words and table is not None and units == WORDS:
-        word_ids = np.array([table.word_id(word) for word in words], np.int32)
-    if words and not tokenizer.marks_words:
+        units = NO_MODEL if table is None else ngram_units(table, tokenizer, spelling)
+    words, word_ids, log_probs = _words(table if units == WORDS else None, words)
+    if isinstance(tokenizer, PronouncedWords):
+        words = tokenizer.words
+        log_probs = log_probs[tokenizer.places] if units == WORDS else log_probs
+    elif words and not tokenizer.marks_words:
         raise LanguageModelError(
             "a lexicon of words, but the tokenizer does not mark where words end; use a tokenizer "
             "of characters with a space or of word pieces"
         )
-    log_probs = np.zeros(len(word_ids), np.float32)
-    if table is not None and units == WORDS:
-        log_probs = _unigrams(table)[word_ids]
     token_ids = [0] * tokenizer.n_tokens
     if table is not None and units == TOKENS:
         token_ids = [table.word_id(SPACE if s == " " else s) for s in tokenizer.symbols]
     return Scoring(
         spelling=spelling,
-        trie=_lexicon(list(words or ()), word_ids, log_probs, spelling, lexicon_file),
+        trie=trie or _lexicon(list(words or ()), word_ids, log_probs, spelling, lexicon_file),
         automaton=_no_automaton() if table is None else _decoded(table),
         units=units,
         token_ids=tuple(token_ids),
@@ -217,8 +214,6 @@ def ngram_units(table: NgramTable, tokenizer: Tokens, spelling: Spelling) -> int
     Raises:
         LanguageModelError: It is neither.
     """
-    if spelling.spelled is not None:
-        return WORDS
     symbols = {SPACE if symbol == " " else symbol for symbol in tokenizer.symbols[1:]}
     starting = {
         SPACE if tokenizer.symbols[token] == " " else tokenizer.symbols[token]
@@ -254,14 +249,11 @@ def _lexicon(
     path: str | os.PathLike[str] | None,
 ) -> Trie:
     made_from = zlib.crc32(repr((spelling.texts, spelling.starts)).encode())
-    if spelling.spelled is not None:
-        made_from = zlib.crc32("\n".join(spelling.words or ()).encode(), made_from)
     for part in ("\n".join(words).encode(), word_ids.tobytes(), log_probs.tobytes()):
         made_from = zlib.crc32(part, made_from)
-    if path is not None and Path(path).exists():
-        trie = load_trie(path, made_from)
-        if trie is not None:
-            return trie
+    found = None if path is None else load_trie(path, made_from)
+    if found is not None:
+        return found[0]
     trie, n_left_out = trie_of_words(words, word_ids, log_probs, spelling)
     if words and n_left_out == len(words):
         raise LanguageModelError(
@@ -271,11 +263,22 @@ def _lexicon(
     if n_left_out:
         _logger.info("%d of %d words cannot be spelled", n_left_out, len(words))
     if path is not None:
-        try:
-            save_trie(trie, path, made_from)
-        except LanguageModelError as error:
-            _logger.info("the lexicon's tables are not kept: %s", error)
+        save_trie(trie, path, made_from)
     return trie
+
+
+def _words(
+    table: NgramTable | None, words: Sequence[str] | None
+) -> tuple[Sequence[str] | None, Ints, Floats]:
+    """The lexicon's words, by default those of a word model, with their ids and unigrams there."""
+    if table is None:
+        n_words = len(words or ())
+        return words, np.zeros(n_words, np.int32), np.zeros(n_words, np.float32)
+    if words is None:
+        words, word_ids = table.vocabulary[3:], np.arange(3, table.n_words, dtype=np.int32)
+    else:
+        word_ids = np.array([table.word_id(word) for word in words], np.int32)
+    return words, word_ids, _unigrams(table)[word_ids]
 
 
 def _decoded(table: NgramTable) -> Automaton:

@@ -1,6 +1,6 @@
 """How tokens spell words, told from a tokenizer, for the decoders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from asr.errors import LanguageModelError
@@ -20,23 +20,18 @@ class Spelling:
     Attributes:
         texts: What each token adds to the word; nothing for the blank.
         starts: Whether each token starts a word.
-        words: Where the text of tokens is not how words are written (phones): the words by the
-            texts that stand for them.
-        spelled: And the texts that stand for each word.
+        reader: Gives the word of its tokens where that is not their texts joined (phones).
     """
 
     texts: tuple[str, ...]
     starts: tuple[bool, ...]
-    words: Mapping[str, str] | None = None
-    spelled: Mapping[str, Sequence[str]] | None = None
+    reader: Callable[[Sequence[int]], str] | None = None
 
-    def word(self, text: str) -> str:
-        """The word that a text of tokens stands for."""
-        return text if self.words is None else self.words[text]
-
-    def spell(self, word: str) -> Sequence[str]:
-        """The texts of tokens that stand for a word."""
-        return (word,) if self.spelled is None else self.spelled.get(word, ())
+    def word(self, tokens: Sequence[int]) -> str:
+        """The word that tokens spell."""
+        if self.reader is not None:
+            return self.reader(tokens)
+        return "".join([self.texts[token] for token in tokens])
 
 
 def spelling_of(tokenizer: Tokens) -> Spelling:

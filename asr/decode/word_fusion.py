@@ -75,8 +75,7 @@ class NeuralWords:
         if found is None:
             if len(self._found) == _MAX_REMEMBERED:
                 self._found.clear()
-            text = "".join([self._spelling.texts[token] for token in tokens.tolist()])
-            found = self._shares.find(self._spelling.word(text))
+            found = self._shares.find(self._spelling.word(tokens.tolist()))
             self._found[key] = found
         return found
 

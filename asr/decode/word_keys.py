@@ -1,7 +1,6 @@
 """Numbers that stand for words, so that hypotheses are compared without writing their text."""
 
 import itertools
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ class WordKeys:
 
     Two of the thousand words of an n-best share a key by chance with probability 1e-13.
 
-    A word that several texts stand for has the key of the first of them.
-
     Args:
         spelling: How the tokens spell words.
 
@@ -44,23 +41,6 @@ class WordKeys:
             for character in text:
                 key = (key * _BASE + ord(character) + 1) % (1 << 64)
             row["factor"], row["key"] = pow(_BASE, len(text), 1 << 64), key
-        self._same: tuple[Keys, Keys] | None = None
-        if spelling.spelled is not None:
-            self._same = self._canonical(spelling, spelling.spelled)
-
-    def _canonical(
-        self, spelling: Spelling, spelled: Mapping[str, Sequence[str]]
-    ) -> tuple[Keys, Keys]:
-        """The keys of all texts that stand for words, rising, and the key of each one's word."""
-        token = {text: number for number, text in enumerate(spelling.texts)}
-        texts = [text for every in spelled.values() for text in every]
-        tokens = np.array([token[character] for text in texts for character in text], np.int32)
-        ends = np.cumsum([0, *map(len, texts)]).astype(np.int32)
-        keys = np.concatenate(self._text_keys(tokens, ends))
-        counts = [len(every) for every in spelled.values()]
-        firsts = np.cumsum([0, *counts[:-1]])
-        order = np.argsort(keys)
-        return keys[order], np.repeat(keys[firsts], counts)[order]
 
     def __call__(self, tokens: Ints, starts: Ints) -> list[Keys]:
         """Return the keys of the words of each of N token sequences.
@@ -69,13 +49,6 @@ class WordKeys:
             tokens: all sequences, one after the other
             starts: (N + 1,) where each begins
         """
-        keys = self._text_keys(tokens, starts)
-        if self._same is None:
-            return keys
-        texts, words = self._same
-        return [words[np.searchsorted(texts, each)] for each in keys]
-
-    def _text_keys(self, tokens: Ints, starts: Ints) -> list[Keys]:
         keys = np.empty(len(tokens), np.int64)
         ends = np.empty(len(starts) - 1, np.int64)
         _fill(self._tokens, tokens, starts, keys, ends)
