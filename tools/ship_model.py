@@ -1,13 +1,14 @@
-"""Make the model of the package from an experiment: half precision, figures, model card.
+"""Make a model of the package from an experiment: half precision, figures, model card.
 
-    python tools/ship_model.py exp/small --training "2 CPU cores, 2 h" \
+    python tools/ship_model.py exp/small characters --training "2 CPU cores, 2 h" \
         --corpus "LibriSpeech train-clean-5|CC BY 4.0|https://www.openslr.org/31" \
         --decoder exp/small/decoder \
         --figures "dev-clean-20spk | greedy=exp/small/dev-clean-20spk.json" ...
 
-The decoder is a folder that `asr tune --copy --output` made, perhaps with a decoding of another
-name (`--name`) and the neural model for that (tools/ship_lm.py).  The figures are files that
-`asr evaluate --json` wrote.  The card is written from them, so no number in it is typed by hand.
+The decoder is a folder that `asr tune --output` made, perhaps with a decoding of another name
+(`--name`); language models of the same names lie in asr/models already (tools/ship_lm.py).  The
+figures are files that `asr evaluate --json` wrote.  The card is written from them, so no number
+in it is typed by hand.
 """
 
 import argparse
@@ -20,26 +21,27 @@ from typing import Any
 import torch
 
 from asr.checkpoint import atomic_folder, read_json
-from asr.config import DecodingConfig
+from asr.config import DECODING_FILES, DecodingConfig
 from asr.errors import AsrError, ConfigError
 from asr.learning_curve import draw_learning_curve
 from asr.manifest import read_manifest
 from asr.models.recognizer import (
     DECODING_FILE,
-    DEFAULT_MODEL,
+    PACKAGED_MODELS,
     Recognizer,
     find_decodings,
     find_model,
 )
 from asr.readme_table import write_table
-from asr.toml_config import load_toml
+from asr.text import PhoneTokenizer, Tokenizer, load_tokenizer
+from asr.toml_config import dump_toml, load_toml
 
 CARD = """# The English model of the package
 
-Reads English speech, letter by letter, with a {n_layers}-layer bidirectional LSTM of
+Reads English speech, {reads}, with a {n_layers}-layer bidirectional LSTM of
 {hidden_size} units per direction trained with CTC: {parameters:.1f} million parameters,
-x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols (blank, space, apostrophe,
-A to Z). Weights in half precision, {megabytes:.1f} MB.{decoder}
+x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols ({symbols}).
+Weights in half precision, {megabytes:.1f} MB.{decoder}
 
 ## Data
 {hours:.2f} hours of speech, {utterances:,} utterances, {speakers} speakers:
@@ -92,6 +94,34 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     return HEAD + "\n".join(figure_row(*item) for item in figures.items())
 
 
+def describe_units(tokenizer: Tokenizer) -> dict[str, str]:
+    """What the card says of them."""
+    if not isinstance(tokenizer, PhoneTokenizer):
+        return {"reads": "letter by letter", "symbols": "blank, space, apostrophe, A to Z"}
+    n_words = len(tokenizer.lexicon.words)
+    return {
+        "reads": f"phone by phone and by a dictionary of {n_words:,} words,",
+        "symbols": "blank, phones of CMUdict without stress, the end of a word",
+    }
+
+
+def ship_decoding(path: Path, folder: Path) -> DecodingConfig:
+    """Write a decoding whose models lie beside the folder of the model."""
+    decoding = load_toml(DecodingConfig, path)
+    files = {
+        name: Path(value).name for name in DECODING_FILES if (value := getattr(decoding, name))
+    }
+    for file in files.values():
+        if not (PACKAGED_MODELS / file).exists():
+            raise ConfigError(f"{path}: {file} is not in {PACKAGED_MODELS}; put it there first")
+    shipped = decoding.model_copy(update={name: f"../{file}" for name, file in files.items()})
+    (folder / path.name).write_text(dump_toml(shipped), encoding="utf-8")
+    picture = path.with_name(f"{path.stem.replace('decoding', 'tuning')}.png")
+    if picture.exists():
+        shutil.copy(picture, folder)
+    return shipped
+
+
 def ship(arguments: argparse.Namespace) -> None:
     folder = find_model(arguments.experiment)
     recognizer = Recognizer.load(folder)
@@ -111,25 +141,30 @@ def ship(arguments: argparse.Namespace) -> None:
         update={
             # Paths of one machine mean nothing on another.
             "data": recognizer.config.data.model_copy(update={"train": [], "dev": []}),
+            "tokenizer": type(recognizer.config.tokenizer)(),
             "model": model.model_copy(update={"intermediate_layers": []}),
         }
     )
-    shipped = Recognizer(config, recognizer.tokenizer)
+    tokenizer = recognizer.tokenizer
+    if arguments.tokenizer:
+        tokenizer = load_tokenizer(arguments.tokenizer)
+        if tokenizer.symbols != recognizer.tokenizer.symbols:
+            raise ConfigError(f"{arguments.tokenizer}: other symbols than those of the experiment")
+    shipped = Recognizer(config, tokenizer)
     shipped.load_state_dict(recognizer.state_dict(), strict=False)
     parameters = sum(p.numel() for p in shipped.network.parameters())
-    with atomic_folder(DEFAULT_MODEL) as writing:
+    output = PACKAGED_MODELS / arguments.name
+    with atomic_folder(output) as writing:
         shipped.save(writing, {**kept, "figures": figures}, dtype=torch.float16)
         decoder = ""
         if arguments.decoder:
-            decoding = load_toml(DecodingConfig, arguments.decoder / DECODING_FILE)
-            left_out = shutil.ignore_patterns("*.lexicon")
-            shutil.copytree(arguments.decoder, writing, ignore=left_out, dirs_exist_ok=True)
+            decoding = ship_decoding(arguments.decoder / DECODING_FILE, writing)
             decoder = DECODER.format(
-                lm_megabytes=(writing / decoding.lm).stat().st_size / 1e6, **decoding.model_dump()
+                lm_megabytes=(output / decoding.lm).stat().st_size / 1e6, **decoding.model_dump()
             )
-            for name, path in find_decodings(writing).items():
-                other = load_toml(DecodingConfig, path)
-                neural = (writing / other.neural).iterdir()
+            for name, path in find_decodings(arguments.decoder).items():
+                other = ship_decoding(path, writing)
+                neural = (output / other.neural).iterdir()
                 size = sum(file.stat().st_size for file in neural) / 1e6
                 decoder += OTHER_DECODER.format(name=name, megabytes=size, **other.model_dump())
         draw_learning_curve(
@@ -141,7 +176,8 @@ def ship(arguments: argparse.Namespace) -> None:
             parameters=parameters / 1e6,
             subsampling=model.subsampling,
             n_mels=config.features.n_mels,
-            n_tokens=recognizer.tokenizer.n_tokens,
+            n_tokens=tokenizer.n_tokens,
+            **describe_units(tokenizer),
             megabytes=(writing / "model.safetensors").stat().st_size / 1e6,
             hours=sum(u.duration for u in utterances) / 3600,
             utterances=len(utterances),
@@ -157,16 +193,18 @@ def ship(arguments: argparse.Namespace) -> None:
         (writing / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     if arguments.readme:
         write_table(arguments.readme, table(figures))
-    print(json.dumps({"folder": str(DEFAULT_MODEL), "parameters": parameters}))
+    print(json.dumps({"folder": str(output), "parameters": parameters}))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment", help="experiment folder of asr train")
+    parser.add_argument("name", help="of the model in the package")
+    parser.add_argument("--tokenizer", type=Path, help="folder of one with a larger lexicon")
     parser.add_argument("--training", required=True, help="device and time, for the card")
     parser.add_argument("--corpus", action="append", required=True, help="name|licence|address")
     parser.add_argument("--readme", type=Path, help="write the figures there, too")
-    parser.add_argument("--decoder", type=Path, help="folder that asr tune --copy wrote")
+    parser.add_argument("--decoder", type=Path, help="folder that asr tune wrote")
     parser.add_argument("--figures", action="append", default=[], help="TEST | DECODING=FILE.json")
     try:
         ship(parser.parse_args())

@@ -22,6 +22,7 @@ __all__ = [
     "DECODING_FILE",
     "DEFAULT_MODEL",
     "HOP_SECONDS",
+    "PACKAGED_MODELS",
     "Recognizer",
     "decoding_file",
     "find_decoding",
@@ -34,9 +35,10 @@ HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 DECODING_FILE = "decoding.toml"
 """In a model folder: how it decodes; greedily without."""
 
-_PACKAGED = Path(__file__).parent
+PACKAGED_MODELS = Path(__file__).parent
+"""Where the models of the package are, a folder each, and the language models of all."""
 
-DEFAULT_MODEL = _PACKAGED / "characters"
+DEFAULT_MODEL = PACKAGED_MODELS / "characters"
 """The one of the models in the package that is meant by "default"."""
 
 
@@ -68,7 +70,7 @@ def find_model(name: str | Path) -> Path:
 
 def _packaged_models() -> dict[str, Path]:
     """The folders of the models in the package by their names."""
-    folders = sorted(path.parent for path in _PACKAGED.glob("*/tokenizer.json"))
+    folders = sorted(path.parent for path in PACKAGED_MODELS.glob("*/tokenizer.json"))
     return {"default": DEFAULT_MODEL, **{folder.name: folder for folder in folders}}
 
 
