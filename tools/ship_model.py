@@ -160,11 +160,12 @@ def ship(arguments: argparse.Namespace) -> None:
         if arguments.decoder:
             decoding = ship_decoding(arguments.decoder / DECODING_FILE, writing)
             decoder = DECODER.format(
-                lm_megabytes=(output / decoding.lm).stat().st_size / 1e6, **decoding.model_dump()
+                lm_megabytes=(PACKAGED_MODELS / Path(decoding.lm).name).stat().st_size / 1e6,
+                **decoding.model_dump(),
             )
             for name, path in find_decodings(arguments.decoder).items():
                 other = ship_decoding(path, writing)
-                neural = (output / other.neural).iterdir()
+                neural = (PACKAGED_MODELS / Path(other.neural).name).iterdir()
                 size = sum(file.stat().st_size for file in neural) / 1e6
                 decoder += OTHER_DECODER.format(name=name, megabytes=size, **other.model_dump())
         draw_learning_curve(
