@@ -92,7 +92,10 @@ class AugmentConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """The output units; `folder` holds a tokenizer made by `asr prepare`."""
+    """The output units; `folder` holds a tokenizer made by `asr prepare`, or is a model's.
+
+    Characters are the default; a run that starts from a model (`--init-from`) keeps its units.
+    """
 
     kind: Literal["characters", "folder"] = "characters"
     folder: str = ""

@@ -209,8 +209,8 @@ def train(
         config: data, model and optimisation.
         folder: experiment folder; `folder/best` becomes the model.
         init_from: a model to start from ("default" or a folder).  Its [features] and its
-            architecture replace the configuration's; where its tokenizer differs, the output
-            layer starts anew.
+            architecture replace the configuration's, and its units where [tokenizer] names no
+            folder; where that names other units, the output layer starts anew.
         new_layers: recurrent layers to put on top of those of `init_from`, with an output layer
             of their own; the old output layer goes on as the intermediate head of its layer
             where model.intermediate_layers names that.
@@ -235,7 +235,7 @@ def train(
     if world.rank == 0:
         claim_folder(folder, config, _FIXED)
     torch.manual_seed(config.seed)
-    tokenizer = _tokenizer(config)
+    tokenizer = _tokenizer(config, initial)
     recognizer = Recognizer(config, tokenizer)
     if initial:
         _initialise(recognizer, initial)
@@ -290,10 +290,10 @@ def _ctc_training(recognizer: Recognizer, spec_augment: SpecAugment | None) -> C
     )
 
 
-def _tokenizer(config: Config) -> Tokenizer:
+def _tokenizer(config: Config, initial: Recognizer | None) -> Tokenizer:
     if config.tokenizer.kind == "folder":
         return load_tokenizer(Path(config.tokenizer.folder))
-    return CharTokenizer()
+    return initial.tokenizer if initial else CharTokenizer()
 
 
 def _with_architecture(config: Config, initial: Config, new_layers: int) -> Config:

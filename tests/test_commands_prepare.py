@@ -58,7 +58,7 @@ def test_check(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("m.jsonl: utterance 1 (a): tokenizer: the tokenizer does not know")
     assert lines[-1] == "m.jsonl: 3 utterances, 0.00 h; 3 problems in 3 of them"
-    main(["prepare", "--check", "m.jsonl", "--model", "default"])
+    main(["prepare", "--check", "m.jsonl", "--model", "characters"])
     assert "the tokenizer does not know" in capsys.readouterr().out
     assert main(["prepare", "--check", "m.jsonl", "--model", "nowhere"]) == 2
     assert "nowhere: no model folder" in capsys.readouterr().err

@@ -263,7 +263,7 @@ def test_command_on_a_manifest_names_what_does_not_fit(
     needs_model()
     audio, text = utterance
     entries = [
-        {"audio_filepath": str(audio), "duration": 3.0, "offset": 0.5, "text": text * 20},
+        {"audio_filepath": str(audio), "duration": 3.0, "offset": 0.5, "text": f"{text} " * 20},
         {"audio_filepath": str(audio), "duration": 3.0, "offset": 1.0, "text": "AND THE"},
     ]
     manifest = tmp_path / "two.jsonl"

@@ -1,4 +1,4 @@
-"""The beam search on real emissions of the shipped model."""
+"""The beam search on real emissions of a shipped model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ _N_UTTERANCES = 25
 @pytest.fixture(scope="module")
 def utterances(asr_data: Path) -> tuple[Tokenizer, NgramTable, list[Frames]]:
     """Tokenizer, a model of all transcripts, emissions of the first seconds of some."""
-    transcriber = asr.load("default")
+    transcriber = asr.load("characters")
     everything = from_librispeech(asr_data / "LibriSpeech" / "dev-100spk")
     table = NgramTable.from_model(small_model([u.text.split() for u in everything], 3))
     chosen = everything[:: len(everything) // _N_UTTERANCES][:_N_UTTERANCES]

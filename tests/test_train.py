@@ -162,6 +162,14 @@ def test_init_from_with_other_units_replaces_the_output(corpus: Path, tmp_path: 
     assert second.network.output.out_features == 10
     frozen = "network.subsampling.projection.weight"
     assert torch.equal(first.state_dict()[frozen], second.state_dict()[frozen])
+    # Its own units it keeps, where the configuration names no others.
+    config = configure(corpus, "training.max_steps=1", "training.learning_rate=1e-9")
+    train(config, tmp_path / "third", init_from=tmp_path / "second")
+    third = Recognizer.load(tmp_path / "third")
+    assert third.tokenizer.symbols == second.tokenizer.symbols
+    output = "network.output.weight"
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-6)
+    close(third.state_dict()[output], second.state_dict()[output])
 
 
 def test_new_layers_go_on_top_of_the_initial_model(corpus: Path, tmp_path: Path) -> None:

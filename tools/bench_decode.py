@@ -9,11 +9,11 @@ one thread each, turn by turn, so that other load hits all alike; times are CPU 
 judges all: log p_ctc by the forward algorithm + alpha * log p_lm + beta * words.  `build_binary`
 (tools/build_lmplz.sh) makes the peers' model load faster where it is installed.
 
-Emissions: a) the shipped model on LibriSpeech/dev-100spk below ASR_DATA; b2, b3) these flattened
-by temperatures 2 and 3; c) the peaky ones of vectors/.  Pruning: each decoder's defaults
-(flashlight's are those of torchaudio's ctc_decoder); the same score and token thresholds for all;
-none.  A decoder that needs too long for a set decodes the first of its utterances (five short
-ones, then any); what is compared is compared on the same ones.
+Emissions: a) the package's model of characters on LibriSpeech/dev-100spk below ASR_DATA;
+b2, b3) these flattened by temperatures 2 and 3; c) the peaky ones of vectors/.  Pruning: each
+decoder's defaults (flashlight's are those of torchaudio's ctc_decoder); the same score and token
+thresholds for all; none.  A decoder that needs too long for a set decodes the first of its
+utterances (five short ones, then any); what is compared is compared on the same ones.
 """
 
 import argparse

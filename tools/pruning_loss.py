@@ -1,6 +1,6 @@
 """What the beam search loses by each thing that makes it fast, on real emissions.
 
-    python tools/pruning_loss.py [--manifest dev.jsonl] [--model default]
+    python tools/pruning_loss.py [--manifest dev.jsonl] [--model characters]
 
 The search of the model's decoding.toml beside the same search without one of: thresholds and
 skipped frames; merged prefixes; the narrow beam.  Scores are compared as the searches give them.
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--manifest", type=Path, help="default: dev-100spk below ASR_DATA")
-    parser.add_argument("--model", default="default")
+    parser.add_argument("--model", default="characters")
     arguments = parser.parse_args(argv)
     return run_program("pruning_loss", lambda: _run(arguments.manifest, arguments.model))
 

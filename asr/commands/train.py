@@ -29,7 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="override a value, e.g. --set training.epochs=10; may be repeated",
     )
     parser.add_argument(
-        "--init-from", metavar="MODEL", help="start from a trained model ('default' or a folder)"
+        "--init-from",
+        metavar="MODEL",
+        help="start from a trained model ('default' or a folder), with its features, architecture "
+        "and, unless tokenizer.folder names others, its units",
     )
     parser.add_argument(
         "--new-layers",

@@ -15,8 +15,8 @@
 # Options of this recipe:
 #   --from MODEL         the model to adapt (default: default, the one in the package)
 #   --models "A B"       before, after, scratch: what is measured (default: all three);
-#                        scratch has the same data, but starts from random weights, with the
-#                        architecture in the configuration: that of the model in the package
+#                        scratch has the same data and units, but starts from random weights, with
+#                        the architecture in the configuration: that of the model in the package
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
@@ -52,9 +52,17 @@ train() {
     for model in $models; do
         case "$model" in
             after) train_timed after train_model after --init-from "$from" ;;
-            scratch) train_timed scratch train_model scratch --set training.epochs=60 ;;
+            scratch)
+                train_timed scratch train_model scratch --set training.epochs=60 \
+                    --set tokenizer.kind=folder --set "tokenizer.folder=$(folder_of "$from")"
+                ;;
         esac
     done
+}
+
+# folder_of MODEL: where it lies; one that the package brings goes by its name.
+folder_of() {
+    asr info "$1" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["folder"])'
 }
 
 train_model() {
@@ -69,7 +77,7 @@ train_model() {
 # The adapted model is surer of itself: its language model weighs anew, found on the dev tenth.
 tune() {
     local decoding model
-    decoding="$(asr info "$from" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["folder"])')/decoding.toml"
+    decoding="$(folder_of "$from")/decoding.toml"
     if [[ ! -e $decoding ]]; then
         echo "$from has no language model: all is decoded greedily"
         return

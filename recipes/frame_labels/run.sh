@@ -43,7 +43,7 @@ align() {
     local part
     mkdir -p "$exp/alignments"
     for part in train dev test; do
-        asr align "$exp/manifests/$part.jsonl" >"$exp/alignments/$part.part"
+        asr align "$exp/manifests/$part.jsonl" --model characters >"$exp/alignments/$part.part"
         mv "$exp/alignments/$part.part" "$exp/alignments/$part.jsonl"
     done
 }
