@@ -67,6 +67,10 @@ class Lexicon:
         for word, pronunciations in self._entries.items():
             yield from dictionary_lines(word, pronunciations)
 
+    def with_words(self, entries: Mapping[str, Sequence[tuple[str, ...]]]) -> "Lexicon":
+        """The lexicon with some more words, which come last."""
+        return Lexicon({**self._entries, **entries}, spell_unknown=self.spell_unknown)
+
     @property
     def words(self) -> tuple[str, ...]:
         """All words, in the order of the file."""

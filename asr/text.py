@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,6 +15,7 @@ import sentencepiece
 from asr.english import normalize
 from asr.errors import TextError
 from asr.lexicon import Lexicon, read_lexicon, write_lexicon
+from asr.pronouncer import Pronouncer
 
 __all__ = [
     "BLANK",
@@ -35,7 +37,7 @@ BLANK = "<blank>"
 WORD_END = "|"
 """Behind the phones of each word, see `PhoneTokenizer`."""
 
-_LEXICON_FILE = "lexicon.gz"
+_LEXICON_FILE, _PRONOUNCER_FOLDER = "lexicon.gz", "pronouncer"
 
 # SentencePiece's mark at the start of a word.
 _WORD_MARK = "\u2581"
@@ -211,7 +213,8 @@ class SentencePieceTokenizer:
 class PhoneTokenizer:
     """One token per phone; a lexicon gives each word its phones.
 
-    Encoding takes a word's first pronunciation.  Phones alone do not say where words end, so that
+    Encoding takes a word's first pronunciation; a word that the lexicon lacks is pronounced by the
+    pronouncer, if there is one.  Phones alone do not say where words end, so that
     decoding gives phones with spaces between them.  With word ends, the last token stands behind
     every word, and decoding gives words: of those with just these phones the first in the
     lexicon, and where there is none the phones with hyphens between them.
@@ -220,15 +223,22 @@ class PhoneTokenizer:
         lexicon: the words and their pronunciations
         word_ends: whether a token, WORD_END, ends each word
         phones: that there are, in the order of their tokens; by default those of the lexicon
+        pronouncer: of words that the lexicon lacks
 
     Raises:
         TextError: a phone is called as the end of words
     """
 
     def __init__(
-        self, lexicon: Lexicon, *, word_ends: bool = False, phones: Sequence[str] | None = None
+        self,
+        lexicon: Lexicon,
+        *,
+        word_ends: bool = False,
+        phones: Sequence[str] | None = None,
+        pronouncer: Pronouncer | None = None,
     ) -> None:
         self.lexicon = lexicon
+        self.pronouncer = pronouncer
         self.marks_words = word_ends
         phones = lexicon.phones if phones is None else phones
         self.symbols = (BLANK, *phones, *([WORD_END] if word_ends else []))
@@ -240,16 +250,17 @@ class PhoneTokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of the phones of each word's first pronunciation."""
         tokens: list[int] = []
-        for word in text.split():
-            phones = self.lexicon.pronounce(word)
-            if phones is None:
+        words = text.split()
+        said = self._pronounced(words)
+        for word in words:
+            if word not in said:
                 raise _unencodable(self, "word", word, text)
             try:
-                tokens.extend([self._ids[phone] for phone in phones])
+                tokens.extend([self._ids[phone] for phone in said[word]])
             except KeyError as error:
                 raise TextError(
-                    f"the lexicon has {error.args[0]!r} in {word}, no phone of the tokenizer; use "
-                    "the lexicon that it was made with"
+                    f"{word} is said with {error.args[0]!r}, no phone of the tokenizer; use the "
+                    "lexicon and the pronouncer that it was made with"
                 ) from None
             if self.marks_words:
                 tokens.append(self.n_tokens - 1)
@@ -282,15 +293,29 @@ class PhoneTokenizer:
         return words
 
     def unknown(self, text: str) -> list[str]:
-        """The words that the lexicon cannot pronounce."""
-        words = dict.fromkeys(text.split())
-        return [word for word in words if self.lexicon.pronounce(word) is None]
+        """The words that cannot be pronounced."""
+        words = list(dict.fromkeys(text.split()))
+        said = self._pronounced(words)
+        return [word for word in words if word not in said]
+
+    def _pronounced(self, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The phones of each word that can be pronounced."""
+        said = {word: phones for word in words if (phones := self.lexicon.pronounce(word))}
+        rest = [word for word in words if word not in said]
+        if self.pronouncer and rest:
+            found = self.pronouncer.pronunciations(rest)
+            said.update((word, every[0]) for word, every in found.items())
+        return said
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write tokenizer.json, and the lexicon as a dictionary, lexicon.gz."""
+        """Write tokenizer.json, the lexicon as a dictionary, lexicon.gz, and pronouncer/."""
         options = {"spell_unknown": self.lexicon.spell_unknown, "word_ends": self.marks_words}
         _save_json(Path(folder), {"kind": "phones", "symbols": self.symbols, **options})
         write_lexicon(self.lexicon, Path(folder) / _LEXICON_FILE)
+        if self.pronouncer:
+            self.pronouncer.save(Path(folder) / _PRONOUNCER_FOLDER)
+        else:  # that of an earlier tokenizer
+            shutil.rmtree(Path(folder) / _PRONOUNCER_FOLDER, ignore_errors=True)
 
 
 def train_sentencepiece(
@@ -377,7 +402,9 @@ def _from_fields(fields: Any, folder: Path) -> Tokenizer:
         )
         word_ends = fields["word_ends"]
         phones = fields["symbols"][1 : -1 if word_ends else None]
-        return PhoneTokenizer(lexicon, word_ends=word_ends, phones=phones)
+        path = folder / _PRONOUNCER_FOLDER
+        pronouncer = Pronouncer(path) if path.is_dir() else None
+        return PhoneTokenizer(lexicon, word_ends=word_ends, phones=phones, pronouncer=pronouncer)
     raise ValueError(f"kind {kind!r}; characters, sentencepiece or phones is needed")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from asr.lexicon import read_lexicon
-from asr.toml_config import parse_toml
-from asr.translator import END_SYMBOL, Translator, TranslatorConfig
+from asr.translator import Translator
 from lm.table import NgramTable
+from tests.g2p_models import save_g2p_model
 from tests.lm_models import small_model
 from tests.recipe_scripts import Script, run, script_runner
 
@@ -49,27 +49,16 @@ def test_all_pronunciations_of_a_word_are_in_one_part(script: Script, tmp_path: 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights that give some phones."""
-    import torch
-
-    config = parse_toml(
-        TranslatorConfig, "[model]\nembedding_size = 4\nhidden_size = 4\n", source="test"
-    )
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        translator = Translator(config, "'ABC", [END_SYMBOL, "AH", "B", "K"])
-        translator.network.decoder.output.bias[0] -= 1
-    folder = tmp_path_factory.mktemp("model")
-    translator.save(folder, {})
-    return folder
+    return save_g2p_model(tmp_path_factory.mktemp("model"))
 
 
 def test_pronounce_writes_a_lexicon(script: Script, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text(";;; a list\ncab\nCAB(2) K AE B\n\nabba\na'b 12\n")
+    (tmp_path / "words.txt").write_text(";;; a list\ncab\nCAB(2) K AE B\n\nabba\nä\na'b 12\n")
     output = tmp_path / "new" / "words.dict"
     done = script("pronounce.py", model, tmp_path / "words.txt", output, "--n-best", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{output}: 3 words\n"
+    assert done.stderr == "pronounce: 1 words got no phones and are left out, as 'Ä'\n"
     lexicon = read_lexicon(output)
     assert lexicon.words == ("CAB", "ABBA", "A'B")
     translator = Translator.load(model)
@@ -101,7 +90,6 @@ def test_known_words_keep_their_pronunciations(script: Script, model: Path, tmp_
 @pytest.mark.parametrize(
     ("text", "options", "part"),
     [
-        ("cab\nnaïve\n", [], "'NAÏVE'"),
         ("\n", [], "words.txt: holds no words"),
         ("cab\n", ["--n-best", "6"], "--n-best 6"),
     ],

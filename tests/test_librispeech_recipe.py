@@ -27,6 +27,7 @@ from asr.text import load_tokenizer
 from lm.table import NgramTable
 from lm.units import WordUnits
 from lm.word_shares import WordShares
+from tests.g2p_models import save_g2p_model
 from tests.lm_models import small_model
 from tests.neural_models import neural_model
 from tests.recipe_scripts import Script, imported, script_runner
@@ -331,8 +332,13 @@ def test_stages_download_and_prepare(server: Archives, tmp_path: Path) -> None:
     phones = ["--units", "phones", "--dictionary", tmp_path / "words.dict"]
     done = run("bash", *command, "--stage", "tokenizer", "--stop-stage", "tokenizer", *phones)
     assert done.returncode == 0, done.stderr
-    symbols = load_tokenizer(tmp_path / "exp" / "tokenizer").symbols
-    assert symbols[1:] == ("AH", "N", "OW", "T", "|")
+    tokenizer = load_tokenizer(tmp_path / "exp" / "tokenizer")
+    assert tokenizer.symbols[1:] == ("AH", "N", "OW", "T", "|")
+    assert tokenizer.unknown("AA CAB") == ["CAB"]
+    phones += ["--pronouncer", save_g2p_model(tmp_path / "g2p")]
+    done = run("bash", *command, "--stage", "tokenizer", "--stop-stage", "tokenizer", *phones)
+    assert done.returncode == 0, done.stderr
+    assert not load_tokenizer(tmp_path / "exp" / "tokenizer").unknown("AA CAB")
     n_requests = len(server.requests)
     again = run("bash", *command)
     assert again.returncode == 0, again.stderr

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from asr.check import Problem
     from asr.manifest import Utterance
     from asr.prepare import Options
-    from asr.text import Tokenizer
+    from asr.text import PhoneTokenizer, Tokenizer
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -91,6 +91,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--spell-unknown",
         action="store_true",
         help="phones: pronounce words outside the lexicon as the names of their letters",
+    )
+    pieces.add_argument(
+        "--pronouncer",
+        metavar="MODEL",
+        help="phones: pronounce them by a network of recipes/g2p, which the tokenizer keeps",
     )
     pieces.add_argument(
         "--word-ends",
@@ -263,8 +268,7 @@ def _print_report(
 
 
 def _make_tokenizer(arguments: argparse.Namespace) -> int:
-    from asr.lexicon import read_lexicon
-    from asr.text import CharTokenizer, PhoneTokenizer, Tokenizer, train_sentencepiece
+    from asr.text import CharTokenizer, Tokenizer, train_sentencepiece
 
     kind = arguments.tokenizer
     texts = [text for source in arguments.sources for text in _texts(Path(source))]
@@ -272,14 +276,7 @@ def _make_tokenizer(arguments: argparse.Namespace) -> int:
     if kind == "characters":
         tokenizer = CharTokenizer(sorted(set().union(*texts)))
     elif kind == "phones":
-        if not arguments.lexicon:
-            raise ConfigError("--tokenizer phones needs --lexicon FILE")
-        tokenizer = PhoneTokenizer(
-            read_lexicon(
-                arguments.lexicon, stress=arguments.stress, spell_unknown=arguments.spell_unknown
-            ),
-            word_ends=arguments.word_ends,
-        )
+        tokenizer = _phone_tokenizer(arguments, texts)
     else:
         if not arguments.size:
             raise ConfigError(f"--tokenizer {kind} needs --size N, the number of tokens")
@@ -294,6 +291,42 @@ def _make_tokenizer(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _phone_tokenizer(arguments: argparse.Namespace, texts: "Sequence[str]") -> "PhoneTokenizer":
+    from asr.lexicon import read_lexicon
+    from asr.pronouncer import Pronouncer
+    from asr.text import PhoneTokenizer
+
+    if not arguments.lexicon:
+        raise ConfigError("--tokenizer phones needs --lexicon FILE")
+    if arguments.pronouncer and arguments.spell_unknown:
+        raise ConfigError(
+            "--pronouncer and --spell-unknown both say how words outside the lexicon are "
+            "pronounced; give one of them"
+        )
+    lexicon = read_lexicon(
+        arguments.lexicon, stress=arguments.stress, spell_unknown=arguments.spell_unknown
+    )
+    if not arguments.pronouncer:
+        return PhoneTokenizer(lexicon, word_ends=arguments.word_ends)
+    pronouncer = Pronouncer(arguments.pronouncer)
+    if any(phone[-1].isdigit() for phone in pronouncer.phones) != arguments.stress:
+        raise ConfigError(
+            f"--pronouncer {arguments.pronouncer}: says phones "
+            f"{'without' if arguments.stress else 'with'} stress; "
+            f"{'leave out' if arguments.stress else 'give'} --stress"
+        )
+    phones = sorted({*lexicon.phones, *pronouncer.phones})
+    # Those of the texts are pronounced now, all at once, and not each time training begins.
+    words = dict.fromkeys(word for text in texts for word in text.split())
+    unknown = [word for word in words if not lexicon.pronunciations(word)]
+    return PhoneTokenizer(
+        lexicon.with_words(pronouncer.pronunciations(unknown)),
+        word_ends=arguments.word_ends,
+        phones=phones,
+        pronouncer=pronouncer,
+    )
 
 
 def _texts(source: Path) -> list[str]:

@@ -6,24 +6,25 @@ MODEL is an experiment or model folder.  WORDS is a text with a word a line (wha
 word is ignored, so that a dictionary is a list of words, too), a manifest (.jsonl) with words in
 its transcripts, or an n-gram table or ARPA file, whose words come the likeliest first.  OUTPUT
 receives a dictionary in the format of CMUdict, which `asr.lexicon.read_lexicon` reads, in the
-order of the words; those that `--dictionary` has keep their pronunciations.
+order of the words; those that `--dictionary` has keep their pronunciations, and those in other
+letters than the model's are left out.
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import AsrError, ConfigError, TextError
 from asr.lexicon import dictionary_lines, read_lexicon
 from asr.manifest import read_lines, read_manifest
-from asr.translator import Translator
+from asr.pronouncer import Pronouncer
 from asr.world import select_device
 from lm.language_model import load_language_model
 from lm.table import NgramTable
 
-__all__ = ["main", "pronounce", "read_words"]
+__all__ = ["main", "read_words"]
 
 VARIANT = re.compile(r"\(\d+\)$")
 
@@ -52,14 +53,6 @@ def read_words(path: Path) -> list[str]:
     return list(words)
 
 
-def pronounce(
-    translator: Translator, words: Sequence[str], *, width: int, n_best: int
-) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yield each word with its likeliest pronunciations; none where the model gives no phones."""
-    for word, found in zip(words, translator.translate(words, width=width), strict=True):
-        yield word, [one.symbols for one in found if one.symbols][:n_best]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Write pronunciations for a list of words.")
@@ -83,23 +76,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.dictionary:
             lexicon = read_lexicon(arguments.dictionary)
             known = {word: every for word in words if (every := lexicon.pronunciations(word))}
-        translator = Translator.load(arguments.model, select_device(arguments.device))
-        rest = [word for word in words if word not in known]
-        found = dict(pronounce(translator, rest, width=arguments.width, n_best=arguments.n_best))
-        n_silent = sum(not pronunciations for pronunciations in found.values())
-        lines = [
-            line
-            for word in words
-            for line in dictionary_lines(word, known.get(word) or found[word])
-        ]
+        pronouncer = Pronouncer(
+            arguments.model,
+            width=arguments.width,
+            n_best=arguments.n_best,
+            device=str(select_device(arguments.device)),
+        )
+        said = pronouncer.pronunciations(word for word in words if word not in known) | known
+        silent = [word for word in words if word not in said]
+        lines = [line for word in words for line in dictionary_lines(word, said.get(word, ()))]
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text("".join(lines), encoding="utf-8")
     except AsrError as error:
         print(f"pronounce: error: {error}", file=sys.stderr)
         return error.exit_code
-    if n_silent:
-        print(f"pronounce: {n_silent} words got no phones and are left out", file=sys.stderr)
-    print(f"{arguments.output}: {len(words) - n_silent:,} words")
+    if silent:
+        print(
+            f"pronounce: {len(silent)} words got no phones and are left out, as {silent[0]!r}",
+            file=sys.stderr,
+        )
+    print(f"{arguments.output}: {len(words) - len(silent):,} words")
     return 0
 
 

@@ -20,6 +20,8 @@
 #   --n-units N                    number of word pieces
 #   --dictionary FILE              phones: pronunciations of the words of the training texts and of
 #                                  the n-gram model, as recipes/g2p/pronounce.py writes them
+#   --pronouncer MODEL             phones: the model keeps this network of recipes/g2p, which
+#                                  pronounces words outside the dictionary (else they are spelled)
 #   --processes N                  training processes, one for each GPU (default: 1)
 #   --base-url URL                 another mirror of the archives
 #   --checksums FILE               sha256sum of its archives, where it packed them anew
@@ -38,9 +40,9 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../../tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
-extra_options=(train dev test units n-units dictionary processes base-url checksums lm lm-text neural
+extra_options=(train dev test units n-units dictionary pronouncer processes base-url checksums lm lm-text neural
     neural-text neural-conf model noise also)
-conf=ctc_100h train="" dev="" test="" units="" n_units="" dictionary="" processes=1 base_url="" checksums=""
+conf=ctc_100h train="" dev="" test="" units="" n_units="" dictionary="" pronouncer="" processes=1 base_url="" checksums=""
 lm=official lm_text="" neural="" neural_text="" neural_conf=lstm_lm model="" noise="" also="" official_lm=3-gram.pruned.1e-7.arpa.gz
 n_shortest=0
 data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
@@ -126,7 +128,9 @@ tokenizer() {
     fi
     manifests "${train_sets[@]}"
     if [[ $units == phones ]]; then
-        asr prepare --tokenizer phones --word-ends --spell-unknown --lexicon "$dictionary" \
+        local unknown=(--spell-unknown)
+        [[ -z $pronouncer ]] || unknown=(--pronouncer "$pronouncer")
+        asr prepare --tokenizer phones --word-ends "${unknown[@]}" --lexicon "$dictionary" \
             "${files[@]}" --output "$exp/tokenizer"
         return
     fi
