@@ -182,6 +182,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         _words(PHONES, Lexicon({"X": [("X",)]}), ["X"])
     with pytest.raises(LanguageModelError, match="pronounces none of the 1 words"):
         _words(PHONES, LEXICON, ["to"])
+    with pytest.raises(ConfigError, match=r"unknown_score = -5\.0: a model of phones cannot"):
+        BeamSearch(PHONES, BeamOptions(unknown_score=-5.0), table=TABLE)
     with pytest.raises(ConfigError, match="the model does not say phones"):
         BeamSearch(CharTokenizer(), pronunciations=LEXICON)
 

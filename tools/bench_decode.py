@@ -46,7 +46,6 @@ DEFAULTS = BeamOptions()
 PEER_BEAMS = (16, 50, PEER_BEAM)
 QUICK_PEER_BEAMS = (16, PEER_BEAM)
 EMISSIONS = ("a", "b2", "b3", "c")
-README_MARKS = ("<!-- bench_decode -->", "<!-- end of bench_decode -->")
 WIDTHS = (2, 4, 8, 16, 25, 50, 64, 100, 200)
 QUICK_WIDTHS = (4, 8, 16, 25, 35, 50, 100)
 LARGE_BEAM, N_LARGE = 500, 20
@@ -311,6 +310,8 @@ def main() -> None:
     parser.add_argument("--pruning", nargs="+", choices=REGIMES, default=list(REGIMES))
     parser.add_argument("--no-loading", action="store_true", help="leave load times out")
     parser.add_argument("--readme", type=Path, help="write the comparison between its marks")
+    parser.add_argument("--table", default="bench_decode", help="the name in those marks")
+    parser.add_argument("--large", action="store_true", help="beam 500, too, also with --readme")
     parser.add_argument("--peers", type=Path, default=ROOT / ".data/peers")
     parser.add_argument("--output", type=Path, default=ROOT / ".data/bench_decode")
     parser.add_argument("--alpha", type=float, default=DEFAULTS.alpha)
@@ -345,8 +346,8 @@ def main() -> None:
         share = 1.0 if n_runs == 1 else FIRST_SHARE + (1 - FIRST_SHARE) * run / (n_runs - 1)
         n_asked = min(N_LATER, n_utterances) if run else n_utterances
         bench.measure(run, decoding + 0.9 * share * seconds, n_asked)
-    if not arguments.readme:
-        bench.measure_large(0.025 * seconds)
+    if arguments.large or not arguments.readme:
+        bench.measure_large((0.1 if arguments.large else 0.025) * seconds)
     bench.close()
     scorer = CommonScorer(
         material.tokenizer,
@@ -371,8 +372,15 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f}, {n_runs} runs\n")
     print(describe_loading(bench.loading), report.markdown(), sep="\n\n")
     if arguments.readme:
-        text = f"{report.summary()}\n\n{describe_run(n_runs, n_utterances)}"
-        write_table(arguments.readme, text, README_MARKS)
+        parts = [report.summary()]
+        if arguments.large:
+            parts.append(report.large(LARGE_BEAM))
+        if bench.loading:
+            parts.append(describe_loading(bench.loading))
+        parts.append(describe_run(n_runs, n_utterances))
+        name = arguments.table
+        marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        write_table(arguments.readme, "\n\n".join(parts), marks)
 
 
 if __name__ == "__main__":

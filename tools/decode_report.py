@@ -334,6 +334,20 @@ class Report:
             )
         return "\n".join(lines)
 
+    def large(self, beam: int) -> str:
+        """The decoders with one wide beam."""
+        lines = [
+            f"| beam {beam} | utterances | WER | mean score | x real time |",
+            "|" + "---|" * 5,
+        ]
+        lines += [
+            f"| {row.emissions}, {row.regime}, {row.variant} | {row.n_utterances} | "
+            f"{row.wer:.1%} | {row.mean_score:.2f} | {row.times_real_time:.1f} |"
+            for row in self.rows()
+            if row.beam == beam
+        ]
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Both tables, for JSON."""
         matches = [{**asdict(match), "ratio": match.ratio} for match in self.matches()]

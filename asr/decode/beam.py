@@ -227,6 +227,11 @@ class BeamSearch:
         return other
 
     def _set_options(self, options: BeamOptions) -> None:
+        if options.unknown_score is not None and isinstance(self.tokenizer, PronouncedWords):
+            raise ConfigError(
+                f"unknown_score = {options.unknown_score}: a model of phones cannot write words "
+                "that no dictionary pronounces; leave it out, and add words to the dictionary"
+            )
         self.options = options
         units = NO_MODEL if self._neural is None else self._neural.units
         fusion = self._scoring.fusion(options.weights, units)
