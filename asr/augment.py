@@ -15,7 +15,6 @@ import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
-from scipy import signal
 from torch import Tensor
 
 from asr.audio import SAMPLE_RATE, find, inspect, load, resample
@@ -129,7 +128,7 @@ def reverberate(waveform: Waveform, impulse_response: Waveform) -> Waveform:
     if len(waveform) == 0 or not np.any(impulse_response):
         return waveform.copy()
     direct = int(np.argmax(np.abs(impulse_response)))
-    full = signal.oaconvolve(waveform, impulse_response)
+    full = _convolve(waveform, impulse_response)
     reverberant = full[direct : direct + len(waveform)]
     power = np.mean(np.square(reverberant, dtype=np.float64))
     if power == 0:
@@ -180,7 +179,7 @@ def telephone(waveform: Waveform) -> Waveform:
     if len(waveform) == 0:
         return waveform.copy()
     narrow = resample(waveform, SAMPLE_RATE, _TELEPHONE_RATE)
-    band = signal.oaconvolve(narrow, _telephone_filter())
+    band = _convolve(narrow, _telephone_filter())
     delay = len(_telephone_filter()) // 2
     # libsndfile looks the code up in a table: a sample outside must not reach it.
     limited = np.clip(band[delay : delay + len(narrow)], -1.0, 1.0)
@@ -193,9 +192,19 @@ def telephone(waveform: Waveform) -> Waveform:
     return padded
 
 
+def _convolve(waveform: Waveform, response: Waveform) -> Waveform:
+    """Return the whole convolution, (N + M - 1,)."""
+    # Most of a second to load, and few trainings need it.
+    from scipy.signal import oaconvolve
+
+    return np.asarray(oaconvolve(waveform, response))
+
+
 @lru_cache(maxsize=1)
 def _telephone_filter() -> Waveform:
     """Return a linear-phase band-pass of 129 points, so the delay is 64 samples."""
+    from scipy import signal
+
     taps = signal.firwin(129, [300, 3400], pass_zero=False, fs=_TELEPHONE_RATE)
     return np.asarray(taps, dtype=np.float32)
 

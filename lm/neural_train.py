@@ -25,7 +25,6 @@ from lm.neural import END, START_SCALE, LstmLM, Nplm
 from lm.neural_config import NeuralConfig, NeuralTextConfig
 from lm.neural_model import NeuralLanguageModel
 from lm.units import TokenizerUnits, Units, WordUnits, load_units
-from lm.word_vectors import cooccurrence_vectors
 
 __all__ = [
     "TextBatch",
@@ -267,6 +266,8 @@ def start_from_text(model: NeuralLanguageModel, tokens: NDArray[np.integer[Any]]
     counts = np.bincount(tokens, minlength=n_tokens)
     network.output.start_from(torch.from_numpy(counts))
     if model.config.training.vectors == "cooccurrence":
+        from lm.word_vectors import cooccurrence_vectors  # loads scipy.sparse
+
         size = network.embedding.embedding_dim
         vectors = cooccurrence_vectors(tokens, n_tokens, size, seed=model.config.seed)
         with torch.no_grad():

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 __all__ = ["UNCALIBRATED", "Calibration", "calibrated", "fit_calibration"]
 
@@ -56,6 +55,8 @@ def fit_calibration(shares: Sequence[float], correct: Sequence[bool]) -> Calibra
 
     Reference: Platt, "Probabilistic outputs for support vector machines", 1999.
     """
+    from scipy.optimize import minimize  # slow to load, and only `asr tune` calibrates
+
     logits = _logits(shares)
     signs = np.where(np.asarray(correct, np.bool_), 1.0, -1.0)
 
