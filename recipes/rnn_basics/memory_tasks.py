@@ -246,6 +246,8 @@ def lesson(config: BasicsConfig, exp: Path) -> None:
         )
     folder = exp / "memory"
     folder.mkdir(exist_ok=True)
+    # Over hundreds of steps gradients fall below 1e-38, where a CPU takes many times as long.
+    torch.set_flush_denormal(True)
     for delay, max_steps in zip(memory.delays, memory.max_steps, strict=True):
         for task, cell in product(memory.tasks, memory.cells):
             path = folder / f"{task}-{cell}-{delay}.json"
