@@ -152,7 +152,10 @@ class PronouncedWords:
                 spelled = [*tokens, end]
                 if self._node(np.array(spelled)) > ROOT and self.word(spelled) == word:
                     return spelled
-        raise TextError(f"the lexicon of {len(self.words)} words has no {word!r}")
+        raise TextError(
+            f"the {len(self.words)} words that can be recognised have no {word!r}; take a language "
+            "model, and a lexicon, that has it, or leave it out"
+        )
 
 
 def pronounced_words(
