@@ -1,7 +1,7 @@
 """Writing and reading tensors and folders so that a crash never leaves half of one.
 
 Tensors are safetensors, everything else is JSON or TOML: loading a stranger's model runs
-no code.
+no code.  Torch is loaded where tensors are: programs that only read JSON do not wait for it.
 """
 
 import json
@@ -10,14 +10,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from asr.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = [
     "atomic_folder",
@@ -70,13 +71,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Write named tensors to a safetensors file.
 
     Args:
         path: the file.
         tensors: any shapes and devices; memory shared between them is written twice.
     """
+    from safetensors.torch import save_file
+
     save_file(
         {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path
     )
@@ -84,12 +87,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     path.chmod(0o644)
 
 
-def read_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+def read_tensors(path: Path, device: "torch.device | str" = "cpu") -> "dict[str, Tensor]":
     """Read the tensors of a safetensors file.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    from safetensors.torch import load_file
+
     try:
         return load_file(path, device=str(device))
     except FileNotFoundError:

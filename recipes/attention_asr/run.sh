@@ -11,7 +11,7 @@
 # recordings to strings.
 # Configurations: full (default), tiny (a smoke test of some seconds, without attention alone).
 # Options of this recipe:
-#   --models "A B"       ctc (by asr train), attention (CTC weight 0), joint, which begins with the
+#   --models "A B"       ctc (the listener alone), attention (CTC weight 0), joint, which begins with the
 #                        listener of ctc (default: all)
 #   --width N            of the beam (default: 8)
 #   --utterances N       use the last N of each part, which are strings (default: all)
@@ -25,7 +25,7 @@ data="${ASR_DATA:+$ASR_DATA/fsdd}"
 parse_options "$@"
 
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    models="${models:-ctc joint}" utterances="${utterances:-60}"
+    models="${models:-ctc joint}" utterances="${utterances:-40}"
 fi
 models="${models:-ctc attention joint}"
 [[ -n $data ]] || fail "--data DIR is needed: the recordings of the Free Spoken Digit Dataset"
@@ -67,13 +67,8 @@ train_model() {
     # Who knows where a digit is leaves the speller to learn only how to go from one to the next.
     [[ $1 != joint ]] || settings+=(--init-from "$exp/ctc")
     [[ $1 != attention ]] || settings+=(--set speller.ctc_weight=0.0)
-    if [[ $1 == ctc ]]; then
-        "$python" "$recipe/train.py" "$conf" "$exp/ctc" --write-listener "$exp/listener.toml" \
-            "${settings[@]}"
-        asr train "$exp/listener.toml" --exp "$exp/ctc"
-    else
-        "$python" "$recipe/train.py" "$conf" "$exp/$1" "${settings[@]}"
-    fi
+    [[ $1 != ctc ]] || settings+=(--ctc-only)
+    "$python" "$recipe/train.py" "$conf" "$exp/$1" "${settings[@]}"
 }
 
 decode() {

@@ -1,11 +1,10 @@
 """Train listener and speller together.
 
     python recipes/attention_asr/train.py CONFIG.toml EXP [--init-from MODEL] [--set A.B=C]
-    python recipes/attention_asr/train.py CONFIG.toml EXP --write-listener LISTENER.toml
+    python recipes/attention_asr/train.py CONFIG.toml EXP --ctc-only [--set A.B=C]
 
-The model is EXP/best; the same command goes on after an interruption.  The second form trains
-nothing: it writes the listener's part of the configuration, with which `asr train` makes the same
-network a recogniser of CTC alone.
+The model is EXP/best; the same command goes on after an interruption.  The second form leaves the
+speller out: the same listener becomes a recogniser of CTC alone, as `asr train` makes them.
 """
 
 import argparse
@@ -18,7 +17,6 @@ from las import JointTraining, LasConfig, ListenAttendSpell, SpellerConfig
 
 from asr.augment import SpecAugment
 from asr.cli import run_program
-from asr.config import dump_config
 from asr.errors import ConfigError
 from asr.models.recognizer import Recognizer
 from asr.toml_config import dump_toml, load_toml
@@ -46,11 +44,9 @@ def _describe(values: Mapping[str, float]) -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     config = load_toml(LasConfig, arguments.config, arguments.overrides)
-    if arguments.write_listener:
-        arguments.write_listener.write_text(dump_config(config.listener()), encoding="utf-8")
-        return 0
     exp: Path = arguments.exp
-    _claim(exp, config.speller)
+    if not arguments.ctc_only:
+        _claim(exp, config.speller)
 
     def joint(recognizer: Recognizer, spec_augment: SpecAugment | None) -> JointTraining:
         return JointTraining(ListenAttendSpell.around(recognizer, config.speller), spec_augment)
@@ -61,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 config.listener(),
                 exp,
                 init_from=arguments.init_from,
-                make_training=joint,
+                make_training=None if arguments.ctc_only else joint,
                 reporter=display,
             )
     except KeyboardInterrupt:
@@ -83,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--init-from", metavar="MODEL", help="recogniser that the listener begins as"
     )
-    parser.add_argument(
-        "--write-listener", type=Path, metavar="TOML", help="only write what asr train takes"
-    )
+    parser.add_argument("--ctc-only", action="store_true", help="train the listener alone")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return run_program("train", lambda: _run(arguments))
