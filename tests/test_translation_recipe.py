@@ -45,7 +45,8 @@ def test_from_raw_text_to_a_translation_and_a_picture(
     assert done.stdout == "pairs: 9 train, 9 dev, 9 test; 40 word pieces\n"
     for language, sentences in SENTENCES.items():
         assert (text / f"test.{language}").read_text(encoding="utf-8").splitlines() == sentences * 3
-    options = ["--set", "training.epochs=60", "--set", "training.batch_size=9"]
+    settings = ["epochs=60", "batch_size=9", "evaluate_every=20"]
+    options = [part for setting in settings for part in ("--set", f"training.{setting}")]
     done = script("train.py", RECIPE / "conf" / "tiny.toml", text, exp, *options)
     assert done.returncode == 0, done.stderr
     # A character that no piece covers is left out.
