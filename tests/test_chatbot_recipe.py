@@ -66,7 +66,8 @@ def test_from_dialogues_to_replies_and_a_table(
 ) -> None:
     text = tmp_path / "text"
     script("prepare.py", dialogues, text, "--held-out", "3", "--pieces", "60")
-    options = ["--set", "training.epochs=60", "--set", "training.batch_size=40"]
+    settings = ["epochs=60", "batch_size=40", "evaluate_every=20"]
+    options = [part for setting in settings for part in ("--set", f"training.{setting}")]
     done = script("train.py", RECIPE / "conf" / "tiny.toml", text, tmp_path / "model", *options)
     assert done.returncode == 0, done.stderr
 

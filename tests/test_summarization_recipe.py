@@ -47,7 +47,8 @@ def test_from_papers_to_summaries_and_a_table(script: Script, data: Path, tmp_pa
     assert done.stdout == "papers: 6 train, 6 dev, 6 test; 50 word pieces\n"
     abstracts = (text / "test.abstract").read_text().splitlines()
     assert abstracts[0] == "We study deep nets . They learn speech well ."
-    options = ["--set", "training.epochs=150", "--set", "training.batch_size=6"]
+    settings = ["epochs=150", "batch_size=6", "evaluate_every=50"]
+    options = [part for setting in settings for part in ("--set", f"training.{setting}")]
     done = script("train.py", RECIPE / "conf" / "tiny.toml", text, tmp_path / "model", *options)
     assert done.returncode == 0, done.stderr
     output = tmp_path / "decode" / "model.summary"
