@@ -22,12 +22,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
 extra_options=(from models)
-conf=finetune from=default models=""
+conf=finetune from=default models="" tune_options=()
 data="${ASR_DATA:+$ASR_DATA/vctk_p239/manifest.tsv}"
 parse_options "$@"
 
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    models="${models:-before after}"
+    models="${models:-before after}" tune_options=(--rounds 1)
 fi
 models="${models:-before after scratch}"
 [[ -n $data ]] || fail "--data DATA is needed: a folder with audio and transcripts, or a table"
@@ -85,7 +85,8 @@ tune() {
     for model in $models; do
         [[ $model != before ]] || continue
         echo "-- $model"
-        asr tune "$exp/manifests/dev.jsonl" --model "$exp/$model/best" --decoding "$decoding" --copy
+        asr tune "$exp/manifests/dev.jsonl" --model "$exp/$model/best" --decoding "$decoding" --copy \
+            ${tune_options[@]+"${tune_options[@]}"}
     done
 }
 

@@ -44,13 +44,13 @@ extra_options=(train dev test units n-units dictionary pronouncer processes base
     neural-text neural-conf model noise also)
 conf=ctc_100h train="" dev="" test="" units="" n_units="" dictionary="" pronouncer="" processes=1 base_url="" checksums=""
 lm=official lm_text="" neural="" neural_text="" neural_conf=lstm_lm model="" noise="" also="" official_lm=3-gram.pruned.1e-7.arpa.gz
-n_shortest=0
+n_shortest=0 tune_options=()
 data="${ASR_DATA:+$ASR_DATA/LibriSpeech}"
 parse_options "$@"
 
 case "$(basename "$conf" .toml)" in
     tiny)
-        n_shortest=48
+        n_shortest=48 tune_options=(--rounds 1)
         [[ $lm != official ]] || lm=none
         defaults=(train-clean-5 dev-clean-20spk test-clean-10spk characters 0)
         ;;
@@ -191,7 +191,8 @@ tune() {
         return
     fi
     manifests "${dev_sets[@]}"
-    asr tune "${files[@]}" --model "$model" --lm "$exp/words.ngram" --output "$exp/ngram"
+    asr tune "${files[@]}" --model "$model" --lm "$exp/words.ngram" --output "$exp/ngram" \
+        ${tune_options[@]+"${tune_options[@]}"}
     if [[ -n $neural ]]; then
         asr tune "${files[@]}" --model "$model" --lm "$exp/words.ngram" --neural "$neural" \
             --rescore --output "$exp/rescored"
