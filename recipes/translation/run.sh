@@ -9,7 +9,7 @@
 #
 # --data is the folder with train.en.gz, train.de.gz, val.en.gz, ..., as data/task1/raw in
 #   git clone https://github.com/multi30k/dataset
-# Configurations: translation (default), short (three epochs), tiny (a smoke test of some seconds,
+# Configurations: translation (default), short (two epochs), tiny (a smoke test of some seconds,
 # attention alone on 200 pairs).
 # Options of this recipe:
 #   --models "A B"       plain, attention (default: both)
