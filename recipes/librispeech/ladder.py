@@ -216,9 +216,8 @@ def _result(
     sets = [path.stem for path in arguments.dev]
     for step in steps:
         if step["on"] in found:
-            step["against"] = compare_decoders(
-                arguments.exp / "decode", step["on"], step["name"], sets
-            )
+            decoded = arguments.exp / "decode"
+            step["against"] = compare_decoders(decoded / step["on"], decoded / step["name"], sets)
     result = {"sets": sets, "machine": describe_machine(), "steps": steps}
     path = arguments.exp / "ladder.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

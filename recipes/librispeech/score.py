@@ -6,7 +6,8 @@ reads EXP/decode/DECODER/SUBSET.jsonl for the decoders greedy, ngram, rescored (
 the n-best) and neural (inside the beam), as far as they are there, and from SUBSET.json beside it
 their speed and the normalised cross entropy of their confidences.  "wer" in score.json is that of
 the last of them on the first test subset.  Each decoder is compared with the one before it on the
-dev subsets together.
+dev subsets together; with --beside OTHER each is compared with the same of another experiment, on
+each subset and on the dev subsets together.
 """
 
 import argparse
@@ -44,15 +45,18 @@ def score_subset(path: Path) -> dict[str, Any]:
     return error_rates(path) | {name: measured[name] for name in ("rtf", "confidence_nce")}
 
 
-def compare_decoders(folder: Path, before: str, after: str, subsets: Sequence[str]) -> Any:
-    """Return what `asr.metrics.compare` says of two decoders on several subsets together."""
-    references, speakers, texts_a, texts_b = [], [], [], []
+def compare_decoders(before: Path, after: Path, subsets: Sequence[str]) -> Any:
+    """Return what `asr.metrics.compare` says of two decoders' folders, on subsets together."""
+    references: list[str] = []
+    speakers: list[str | None] = []
+    texts_a: list[str] = []
+    texts_b: list[str] = []
     for subset in subsets:
-        lines = read_transcripts(folder / before / f"{subset}.jsonl", is_reference=True)
+        lines = read_transcripts(before / f"{subset}.jsonl", is_reference=True)
         references += [line.text for line in lines]
         speakers += [line.speaker for line in lines]
-        for texts, decoder in ((texts_a, before), (texts_b, after)):
-            path = folder / decoder / f"{subset}.jsonl"
+        for texts, folder in ((texts_a, before), (texts_b, after)):
+            path = folder / f"{subset}.jsonl"
             texts += [line.text for line in read_transcripts(path, is_reference=False)]
     return compare(references, texts_a, texts_b, speakers=speakers).to_dict()
 
@@ -81,7 +85,7 @@ def _results(folder: Path, test: Sequence[str], dev: Sequence[str]) -> dict[str,
         for decoder in present
     }
     comparisons = {
-        f"{after} - {before}": compare_decoders(folder, before, after, dev)
+        f"{after} - {before}": compare_decoders(folder / before, folder / after, dev)
         for before, after in pairwise(present)
     }
     return {
@@ -93,15 +97,40 @@ def _results(folder: Path, test: Sequence[str], dev: Sequence[str]) -> dict[str,
     }
 
 
+def _beside(other: Path, this: Path, sets: dict[str, list[str]]) -> list[str]:
+    """The table of what two experiments have in common."""
+    names = f"{other.parent.name} | {this.parent.name}"
+    lines = [f"| subset | decoder | {names} | difference, 95 % interval |", "|---|---|---|---|---|"]
+    for name, subsets in sets.items():
+        for decoder in DECODERS:
+            if (other / decoder).is_dir() and (this / decoder).is_dir():
+                found = compare_decoders(other / decoder, this / decoder, subsets)
+                interval = found["interval"]
+                low_high = f", {interval[0]:+.2%} to {interval[1]:+.2%}" if interval else ""
+                lines.append(
+                    f"| {name} | {decoder} | {found['wer_a']:.2%} | {found['wer_b']:.2%} | "
+                    f"{found['difference']:+.2%}{low_high} |"
+                )
+    return lines
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Error rates of decoded subsets.")
     parser.add_argument("exp", type=Path, help="with decode/; receives score.json")
     for name in ("test", "dev"):
         parser.add_argument(f"--{name}", metavar="SUBSET", nargs="+", required=True)
+    parser.add_argument(
+        "--beside", type=Path, metavar="OTHER", help="an experiment to compare with"
+    )
     arguments = parser.parse_args(argv)
+    beside: list[str] = []
     try:
         result = _results(arguments.exp / "decode", arguments.test, arguments.dev)
+        if arguments.beside:
+            sets = {subset: [subset] for subset in (*arguments.test, *arguments.dev)}
+            sets["dev, together"] = arguments.dev
+            beside = _beside(arguments.beside / "decode", arguments.exp / "decode", sets)
     except AsrError as error:
         print(f"score: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -118,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         interval = each["interval"]
         low_high = f" ({interval[0]:+.2%} to {interval[1]:+.2%})" if interval else ""
         print(f"{name} on the dev subsets together: {each['difference']:+.2%}{low_high}")
+    if beside:
+        print("", *beside, "", sep="\n")
     print(f"{path}: WER {result['wer']:.2%} on {result['subset']}, {result['decoder']}")
     return 0
 
