@@ -59,6 +59,7 @@ LAYERS = (
         "asr.train",
         "asr.transcribe",
         "asr.tune",
+        "asr.word_lists",
     ),
     (
         "asr.__main__",

@@ -11,46 +11,17 @@ letters than the model's are left out.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.errors import AsrError, ConfigError, TextError
+from asr.errors import AsrError, ConfigError
 from asr.lexicon import dictionary_lines, read_lexicon
-from asr.manifest import read_lines, read_manifest
 from asr.pronouncer import Pronouncer
+from asr.word_lists import read_word_lists
 from asr.world import select_device
-from lm.language_model import load_language_model
-from lm.table import NgramTable
 
-__all__ = ["main", "read_words"]
-
-VARIANT = re.compile(r"\(\d+\)$")
-
-
-def read_words(path: Path) -> list[str]:
-    """Return the different words of a list, manifest or n-gram model in upper case, in its order.
-
-    Raises:
-        AsrError: it cannot be read, or there is no word.
-    """
-    if path.suffix == ".jsonl":
-        texts = [utterance.text.upper().split() for utterance in read_manifest(path)]
-        return list(dict.fromkeys(word for text in texts for word in text))
-    if path.suffix == ".ngram" or ".arpa" in path.suffixes:
-        table = load_language_model(path)
-        if not isinstance(table, NgramTable):
-            raise TextError(f"{path}: a KenLM binary does not say its words; give the ARPA file")
-        log_probs = table.arc_log_probs()[: table.n_words]
-        likeliest = sorted(range(3, table.n_words), key=lambda word: -log_probs[word])
-        return [table.vocabulary[word] for word in likeliest]
-    lines = (line for line in read_lines(path) if not line.startswith(";;;"))
-    fields = (line.split() for line in lines)
-    words = dict.fromkeys(VARIANT.sub("", field[0]).upper() for field in fields if field)
-    if not words:
-        raise TextError(f"{path}: holds no words; one a line is needed")
-    return list(words)
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"--n-best {arguments.n_best}: 1 to the beam's width, {arguments.width}, is needed"
             )
-        words = list(dict.fromkeys(w for path in arguments.words for w in read_words(path)))
+        words = read_word_lists(arguments.words)
         known = {}
         if arguments.dictionary:
             lexicon = read_lexicon(arguments.dictionary)
