@@ -100,9 +100,15 @@ def describe_units(tokenizer: Tokenizer) -> dict[str, str]:
         return {"reads": "letter by letter", "symbols": "blank, space, apostrophe, A to Z"}
     n_words = len(tokenizer.lexicon.words)
     return {
-        "reads": f"phone by phone and by a dictionary of {n_words:,} words,",
-        "symbols": "blank, phones of CMUdict without stress, the end of a word",
+        "reads": f"phone by phone and by a dictionary of {n_words:,} words",
+        "symbols": "blank, phones, the end of a word",
     }
+
+
+def named(decoding: DecodingConfig) -> dict[str, Any]:
+    """Its values, with the names of files in place of paths."""
+    files = {name: Path(getattr(decoding, name)).name for name in DECODING_FILES}
+    return decoding.model_dump() | files
 
 
 def ship_decoding(path: Path, folder: Path) -> DecodingConfig:
@@ -161,13 +167,13 @@ def ship(arguments: argparse.Namespace) -> None:
             decoding = ship_decoding(arguments.decoder / DECODING_FILE, writing)
             decoder = DECODER.format(
                 lm_megabytes=(PACKAGED_MODELS / Path(decoding.lm).name).stat().st_size / 1e6,
-                **decoding.model_dump(),
+                **named(decoding),
             )
             for name, path in find_decodings(arguments.decoder).items():
                 other = ship_decoding(path, writing)
                 neural = (PACKAGED_MODELS / Path(other.neural).name).iterdir()
                 size = sum(file.stat().st_size for file in neural) / 1e6
-                decoder += OTHER_DECODER.format(name=name, megabytes=size, **other.model_dump())
+                decoder += OTHER_DECODER.format(name=name, megabytes=size, **named(other))
         draw_learning_curve(
             Path(arguments.experiment) / "metrics.jsonl", writing / "learning_curve.png"
         )
