@@ -422,9 +422,12 @@ def frames_needed(tokens: Sequence[int]) -> int:
 
 def _unencodable(tokenizer: Tokenizer, what: str, got: str, text: str) -> TextError:
     shown = text if len(text) <= 60 else text[:57] + "..."
+    advice = "normalise the text or use a tokenizer that covers it"
+    if isinstance(tokenizer, PhoneTokenizer):
+        advice = "add it to the lexicon, or use a model that spells (--model characters)"
     return TextError(
         f"{what} {got!r} in {shown!r} is unknown to the tokenizer of {tokenizer.n_tokens} tokens; "
-        "normalise the text or use a tokenizer that covers it"
+        f"{advice}"
     )
 
 

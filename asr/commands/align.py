@@ -73,7 +73,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(_FORMATS)}; several with commas or repeated (default: json)",
     )
     parser.add_argument("--output-dir", metavar="DIR", help="write files there; made if need be")
-    add_model_options(parser)
+    # Any word can be spelled, while a model of phones needs a pronunciation for each.
+    add_model_options(parser, "characters")
 
 
 def run(arguments: argparse.Namespace) -> int:
