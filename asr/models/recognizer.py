@@ -38,7 +38,7 @@ DECODING_FILE = "decoding.toml"
 PACKAGED_MODELS = Path(__file__).parent
 """Where the models of the package are, a folder each, and the language models of all."""
 
-DEFAULT_MODEL = PACKAGED_MODELS / "characters"
+DEFAULT_MODEL = PACKAGED_MODELS / "phones"
 """The one of the models in the package that is meant by "default"."""
 
 
