@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.nn.cells import State
+from asr.nn.dropout import Dropout
 from asr.nn.recurrent import RecurrentStack
 from asr.search import END, select_state
 from lm.softmax import OutputLayer
@@ -123,7 +124,7 @@ class LstmLM(nn.Module):
             layer_norm=layer_norm,
             engine=engine,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = OutputLayer(
             self.stack.output_size,
             n_tokens,
@@ -196,7 +197,7 @@ class Nplm(nn.Module):
         self.order = order
         self.direct = direct
         self.embedding = _embedding(n_tokens, embedding_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         context_size = (order - 1) * embedding_size
         self.layer = nn.Linear(context_size, hidden_size)
         # W x + U h is one matrix times (x, h).

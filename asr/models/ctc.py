@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asr.nn.dropout import Dropout
 from asr.nn.masking import sequence_mask
 from asr.nn.recurrent import RecurrentStack
 from asr.nn.subsampling import ConvSubsampling
@@ -79,7 +80,7 @@ class CtcModel(nn.Module):
             dropout=dropout,
             layer_norm=layer_norm,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.stack.output_size, n_tokens)
         self.heads = nn.ModuleDict(
             {str(n): nn.Linear(self.stack.output_size, n_tokens) for n in intermediate_layers}

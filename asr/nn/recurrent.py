@@ -10,6 +10,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from asr.errors import ConfigError
 from asr.nn.cells import CELLS, CellWeights, State, initialize, unroll
+from asr.nn.dropout import Dropout
+from asr.nn.lstm_training import train_lstm, trains_faster
 from asr.nn.masking import mask_padding, reverse_padded
 
 __all__ = ["RecurrentLayer", "RecurrentStack"]
@@ -117,6 +119,8 @@ class RecurrentLayer(nn.Module):
         state = self._zero_state_like(x)
         if self.engine == "reference":
             h, _ = self._unroll(x, lengths, state)
+        elif self._has_faster_training(x):
+            h = self._run_training(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
             h, _ = self._run_whole(x, state)
         elif x.device.type == "cpu":
@@ -193,6 +197,18 @@ class RecurrentLayer(nn.Module):
     def _run_whole(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         y, final = self.rnn(x, _as_torch(state))
         return y, _as_state(final)
+
+    def _has_faster_training(self, x: Tensor) -> bool:
+        return self.cell == "lstm" and trains_faster(x, self.weights())
+
+    def _run_training(self, x: Tensor, lengths: Tensor, state: State) -> Tensor:
+        outputs = []
+        for direction, weights in enumerate(self.weights()):
+            source = reverse_padded(x, lengths) if direction == 1 else x
+            h, c = (part[direction] for part in state)
+            y = train_lstm(source.transpose(0, 1).contiguous(), h, c, weights)[0].transpose(0, 1)
+            outputs.append(reverse_padded(y, lengths) if direction == 1 else y)
+        return torch.cat(outputs, -1)
 
     def _run_packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         # A packed sequence has at least one frame: those of an empty one are undone here.
@@ -272,7 +288,7 @@ class RecurrentStack(nn.Module):
             )
             self.layers.append(layer)
             self.output_size = layer.output_size
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def initial_state(self, n_sequences: int) -> State:
         """Return the state before the first frame: zeros, each (N * directions, B, H)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from asr.errors import ConfigError
 from asr.nn.attention import AdditiveAttention, Memory
 from asr.nn.cells import CELLS, State
+from asr.nn.dropout import Dropout
 from asr.nn.masking import sequence_mask
 from asr.nn.recurrent import RecurrentStack
 
@@ -47,7 +48,7 @@ class RecurrentEncoder(nn.Module):
         self.stack = RecurrentStack(
             embedding_size, hidden_size, n_layers, cell=cell, bidirectional=True, dropout=dropout
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output_size = self.stack.output_size
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +139,7 @@ class Decoder(nn.Module):
             nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
             self.embedding_scale = embedding_size**0.5
             self.output.weight = self.embedding.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def start(self, values: Tensor, lengths: Tensor, summary: Tensor) -> State:
         """Return the state before the first step, whose token is 0.

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from asr.checkpoint import read_tensors, write_json, write_tensors
 from asr.config import TrainingConfig
 from asr.errors import CheckpointError
+from asr.nn.dropout import Dropout
 from asr.nn.recurrent import RecurrentStack
 from asr.toml_config import Section, dump_toml, load_toml
 from asr.world import World
@@ -171,10 +172,10 @@ class FrameLabeller(nn.Module):
         else:
             size = config.mlp_size
             self.layers = nn.Sequential(
-                nn.Linear(n_features, size), nn.ReLU(), nn.Dropout(config.dropout),
+                nn.Linear(n_features, size), nn.ReLU(), Dropout(config.dropout),
                 nn.Linear(size, size), nn.ReLU(),
             )  # fmt: skip
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(size, n_phones)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.errors import CheckpointError
+from asr.nn.dropout import Dropout
 from asr.nn.masking import sequence_mask
 from asr.nn.recurrent import RecurrentStack
 from asr.search import END
@@ -74,7 +75,7 @@ class LstmNetwork(nn.Module):
             dropout=dropout,
             layer_norm=layer_norm,
         )
-        self.dropout = nn.Dropout(head_dropout)
+        self.dropout = Dropout(head_dropout)
         self.hidden = nn.Linear(3 * self.stack.output_size, head_size)
         self.output = nn.Linear(head_size, n_labels)
         self.n_directions = 2 if bidirectional else 1
