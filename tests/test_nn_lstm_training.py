@@ -78,10 +78,10 @@ def test_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_layer_under_autocast_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Padded sequences in both directions: close to the layer in float32, zero in the padding."""
     torch.manual_seed(0)
-    layer = RecurrentLayer(48, 192, bidirectional=True, layer_norm=True)
-    x = torch.randn(4, 15, 48)
+    layer = RecurrentLayer(400, 256, bidirectional=True, layer_norm=True)
+    x = torch.randn(4, 15, 400)
     lengths = torch.tensor([15, 3, 0, 11])
-    slope = torch.linspace(-1, 1, 384)
+    slope = torch.linspace(-1, 1, 512)
     parameters = list(layer.parameters())
     calls = []
 
@@ -107,10 +107,28 @@ def test_a_layer_under_autocast_uses_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_state_goes_in_and_out(bidirectional: bool) -> None:
+    """From a state to a state, as truncated backpropagation does it; close to float32."""
+    torch.manual_seed(0)
+    layer = RecurrentLayer(400, 256, bidirectional=bidirectional)
+    x = torch.randn(4, 9, 400)
+    lengths = torch.full((4,), 9)
+    state = tuple(torch.rand_like(part) for part in layer.initial_state(4))
+    with torch.no_grad():
+        exact, exact_state = layer.forward_with_state(x, lengths, state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert trains_faster(x.bfloat16(), layer.weights())
+        y, after = layer.forward_with_state(x, lengths, state)
+    for value, truth in zip((y, *after), (exact, *exact_state), strict=True):
+        assert value.shape == truth.shape
+        assert (value.float() - truth).norm() < 0.02 * truth.norm()
+
+
 def test_where_it_is_used() -> None:
     """Only in training, in bfloat16 and for layers large enough to gain."""
-    small, large = (RecurrentLayer(8, n_units).weights() for n_units in (64, 256))
-    x = torch.zeros(2, 3, 8)
+    small, large = (RecurrentLayer(512, n_units).weights() for n_units in (64, 256))
+    x = torch.zeros(2, 3, 512)
     assert trains_faster(x.bfloat16(), large)
     assert not trains_faster(x, large)
     assert not trains_faster(x.bfloat16(), small)

@@ -120,9 +120,9 @@ class RecurrentLayer(nn.Module):
         if self.engine == "reference":
             h, _ = self._unroll(x, lengths, state)
         elif self._has_faster_training(x):
-            h = self._run_training(x, lengths, state)
+            h, _ = self._run_training(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
-            h, _ = self._run_whole(x, state)
+            h, _ = self._run_whole(x, lengths, state)
         elif x.device.type == "cpu":
             h = self._run_each_direction(x, lengths, state)
         else:
@@ -147,7 +147,8 @@ class RecurrentLayer(nn.Module):
         if self.engine == "reference":
             h, state = self._unroll(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
-            h, state = self._run_whole(x, state)
+            run = self._run_training if self._has_faster_training(x) else self._run_whole
+            h, state = run(x, lengths, state)
         else:
             h, state = self._run_packed(x, lengths, state)
         return self._finish(h, lengths), state
@@ -194,21 +195,25 @@ class RecurrentLayer(nn.Module):
             states.append(final)
         return torch.cat(outputs, -1), tuple(map(torch.stack, zip(*states, strict=True)))
 
-    def _run_whole(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run_whole(self, x: Tensor, _: Tensor, state: State) -> tuple[Tensor, State]:
         y, final = self.rnn(x, _as_torch(state))
         return y, _as_state(final)
 
     def _has_faster_training(self, x: Tensor) -> bool:
         return self.cell == "lstm" and trains_faster(x, self.weights())
 
-    def _run_training(self, x: Tensor, lengths: Tensor, state: State) -> Tensor:
-        outputs = []
+    def _run_training(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return outputs and states after the last step; in padding, as if it were read."""
+        outputs, cells = [], []
         for direction, weights in enumerate(self.weights()):
             source = reverse_padded(x, lengths) if direction == 1 else x
             h, c = (part[direction] for part in state)
-            y = train_lstm(source.transpose(0, 1).contiguous(), h, c, weights)[0].transpose(0, 1)
+            y, cell = train_lstm(source.transpose(0, 1).contiguous(), h, c, weights)
+            y = y.transpose(0, 1)
             outputs.append(reverse_padded(y, lengths) if direction == 1 else y)
-        return torch.cat(outputs, -1)
+            cells.append(cell)
+        last = [y[:, 0 if direction == 1 else -1] for direction, y in enumerate(outputs)]
+        return torch.cat(outputs, -1), (torch.stack(last), torch.stack(cells).to(x.dtype))
 
     def _run_packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         # A packed sequence has at least one frame: those of an empty one are undone here.
