@@ -23,13 +23,25 @@ from asr.decode.decoder import Decoder
 from asr.errors import ConfigError, DependencyError
 from asr.metrics import correct_words, normalized_cross_entropy
 
-__all__ = ["Confidences", "Emissions", "Grid", "Tuning", "calibrate", "draw_surface", "tune"]
+__all__ = [
+    "PRIOR_SCALES",
+    "Confidences",
+    "Emissions",
+    "Grid",
+    "Tuning",
+    "calibrate",
+    "draw_surface",
+    "tune",
+]
 
 _Doubles = NDArray[np.float64]
 
 # Hypotheses of each utterance in a round.
 _N_BEST = 50
-_WIDTHS = (8, 16, 32, 64, 128)
+_WIDTHS = (8, 16, 32, 64, 128, 256, 512)
+PRIOR_SCALES = (0.0, 0.2, 0.4, 0.6, 0.8)
+"""What `asr tune` tries."""
+
 _POSTERIOR_SCALES = (0.1, 0.2, 0.4, 1.0)
 
 
@@ -50,11 +62,15 @@ class Emissions:
 
 @dataclass(frozen=True)
 class Grid:
-    """The weights that are tried; one value leaves a weight as it is."""
+    """The weights that are tried; one value leaves a weight as it is.
+
+    A prior scale changes what is found, so that each takes a search of its own, before all others.
+    """
 
     alpha: tuple[float, ...] = tuple(np.arange(0.0, 2.01, 0.1).round(3).tolist())
     beta: tuple[float, ...] = tuple(np.arange(-2.0, 6.01, 0.25).round(3).tolist())
     gamma: tuple[float, ...] = (0.0,)
+    prior_scale: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,7 @@ def tune(
     tolerance: float = 0.001,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> Tuning:
-    """Find alpha, beta and gamma with the least word error rate, then the narrowest beam for it.
+    """Find the weights with the least word error rate, then the narrowest beam for it.
 
     Args:
         decoder: its options are where the search starts; width and thresholds are those of the
@@ -142,8 +158,9 @@ def tune(
     n_words = sum(len(reference.split()) for reference in emissions.references)
     if not n_words:
         raise ConfigError("the manifest has no word of reference text; a dev set is needed")
-    pools = [_Pool(reference.split(), {}) for reference in emissions.references]
-    todo = _starts(decoder.search.options, grid)
+    dev = _Dev(decoder, emissions, grid, n_words)
+    todo = _starts(_with_prior_scale(dev, on_progress), grid)
+    pools = dev.empty_pools()
     n_searches = n_rounds + len(todo) - 1
     rounds: list[tuple[float, float, float, float]] = []
     surface = np.zeros((len(grid.alpha), len(grid.beta)))
@@ -152,12 +169,7 @@ def tune(
     while todo and len(rounds) < n_searches:
         options = todo.pop(0)
         searched.add(options)
-        found = decoder.with_options(replace(options, n_best=_N_BEST)).decode(
-            emissions.log_probs, emissions.durations
-        )
-        for pool, hypotheses in zip(pools, found, strict=True):
-            pool.add(hypotheses, options.beta)
-        wer = _wer([each[0].text for each in found], emissions, n_words)
+        wer = dev.search(options, pools)
         rounds.append((options.alpha, options.beta, options.gamma, wer))
         on_progress(
             f"alpha {options.alpha:g}  beta {options.beta:g}  gamma {options.gamma:g}: "
@@ -167,19 +179,65 @@ def tune(
             best, best_wer = options, wer
         if todo:
             continue
-        errors = _errors(pools, grid) / n_words
-        alpha, beta, gamma = np.unravel_index(int(_smoothed(errors).argmin()), errors.shape)
+        following, _, surface = dev.reordered(options, pools)
+        if following not in searched:
+            todo = [following]
+    widths, width, wer = _narrowest(decoder, emissions, best, n_words, tolerance, on_progress)
+    return Tuning(replace(best, width=width), wer, surface, grid, widths, tuple(rounds))
+
+
+@dataclass(frozen=True)
+class _Dev:
+    """The dev set, searched and reordered."""
+
+    decoder: Decoder
+    emissions: Emissions
+    grid: Grid
+    n_words: int
+
+    def empty_pools(self) -> list[_Pool]:
+        return [_Pool(reference.split(), {}) for reference in self.emissions.references]
+
+    def search(self, options: BeamOptions, pools: Sequence[_Pool]) -> float:
+        """Add the n-best of a search to the pools; return its WER."""
+        found = self.decoder.with_options(replace(options, n_best=_N_BEST)).decode(
+            self.emissions.log_probs, self.emissions.durations
+        )
+        for pool, hypotheses in zip(pools, found, strict=True):
+            pool.add(hypotheses, options.beta)
+        return _wer([each[0].text for each in found], self.emissions, self.n_words)
+
+    def reordered(
+        self, options: BeamOptions, pools: Sequence[_Pool]
+    ) -> tuple[BeamOptions, float, _Doubles]:
+        """Return the weights under which the pools have the least WER, it, and its surface."""
+        grid = self.grid
+        errors = _errors(pools, grid) / self.n_words
+        place = np.unravel_index(int(_smoothed(errors).argmin()), errors.shape)
+        alpha, beta, gamma = place
         surface = errors[:, :, gamma] if len(grid.alpha) > 1 else errors[0].T
-        following = replace(
+        best = replace(
             options,
             alpha=grid.alpha[alpha],
             beta=grid.beta[beta],
             gamma=grid.gamma[gamma],
         )
-        if following not in searched:
-            todo = [following]
-    widths, width, wer = _narrowest(decoder, emissions, best, n_words, tolerance, on_progress)
-    return Tuning(replace(best, width=width), wer, surface, grid, widths, tuple(rounds))
+        return best, float(errors[place]), surface
+
+
+def _with_prior_scale(dev: _Dev, on_progress: Callable[[str], None]) -> BeamOptions:
+    """Return the options to start with: the prior scale whose n-best lists give the least WER."""
+    options = dev.decoder.search.options
+    if len(dev.grid.prior_scale) == 1:
+        return options
+    found = []
+    for scale in dev.grid.prior_scale:
+        pools = dev.empty_pools()
+        dev.search(scaled := replace(options, prior_scale=scale), pools)
+        best, wer, _ = dev.reordered(scaled, pools)
+        on_progress(f"prior scale {scale:g}: WER {wer:.2%} of its n-best lists at their best")
+        found.append((wer, best))
+    return min(found, key=lambda each: each[0])[1]
 
 
 def _starts(options: BeamOptions, grid: Grid) -> list[BeamOptions]:

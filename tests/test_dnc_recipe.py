@@ -29,7 +29,8 @@ def recipe() -> Iterator[SimpleNamespace]:
 def test_content_finds_the_slot_that_looks_like_the_key(recipe: SimpleNamespace) -> None:
     memory = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]]])
     keys = torch.tensor([[[0.0, 1.0], [5.0, 0.0]]])
-    weights = recipe.dnc_cell.content_weights(memory, keys, torch.tensor([[3.0, 1.0]]))
+    directions = recipe.dnc_cell.normalize(memory)
+    weights = recipe.dnc_cell.content_weights(directions, keys, torch.tensor([[3.0, 1.0]]))
     e = np.exp
     expected = np.array(
         [

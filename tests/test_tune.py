@@ -1,5 +1,6 @@
 """Tuning: on made-up emissions whose best weights are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,15 @@ import pytest
 import torch
 
 from asr.cli import main
-from asr.config import DecodingConfig
+from asr.config import DecodingConfig, load_decoding
 from asr.decode.decoder import build_decoder
 from asr.decode.hypothesis import Word
+from asr.decode.prior import token_prior
 from asr.errors import ConfigError
 from asr.manifest import Utterance, write_manifest
 from asr.metrics import correct_words, normalized_cross_entropy
 from asr.text import CharTokenizer
-from asr.tune import Emissions, Grid, calibrate, draw_surface, tune
+from asr.tune import PRIOR_SCALES, Emissions, Grid, calibrate, draw_surface, tune
 from lm.table import NgramTable
 from lm.units import TokenizerUnits
 from tests.lm_models import small_model
@@ -118,6 +120,24 @@ def test_calibrated_confidences_tell_more_and_do_so_of_other_utterances(model_fi
     assert values[1] > max(values[0], 0)
 
 
+def test_what_all_emissions_share_is_taken_off(model_file: Path) -> None:
+    """Of an acoustic model that hears A everywhere the prior scale is not 0, and it helps."""
+    heard = noisy_emissions(0, 40)
+    bias = torch.zeros(LETTERS.n_tokens)
+    bias[LETTERS.encode("A")[0]] = 3.0
+    biased = replace(heard, log_probs=tuple((x + bias).log_softmax(1) for x in heard.log_probs))
+    decoder = build_decoder(DecodingConfig(lm=str(model_file), beam=16), LETTERS, 0.04)
+    prior = token_prior(biased.log_probs)
+    decoder = decoder.with_options(replace(decoder.search.options, prior=prior))
+    said: list[str] = []
+    plain = tune(decoder, biased, Grid())
+    tuning = tune(decoder, biased, Grid(prior_scale=PRIOR_SCALES), on_progress=said.append)
+    assert tuning.options.prior_scale > 0
+    assert tuning.wer < plain.wer - 0.02
+    tried = [line.split(":")[0] for line in said if line.startswith("prior scale")]
+    assert tried == [f"prior scale {scale:g}" for scale in PRIOR_SCALES]
+
+
 def test_without_words_there_is_nothing_to_tune(model_file: Path) -> None:
     decoder = build_decoder(DecodingConfig(lm=str(model_file)), LETTERS, 0.04)
     emissions = Emissions((torch.zeros(2, 5).log_softmax(1),), (0.08,), ("",))
@@ -142,8 +162,11 @@ def test_the_command_writes_what_transcribe_reads(
     table = tmp_path / "words.ngram"
     NgramTable.from_model(small_model([[word] for word in words], 2)).save(table)
     command = ["tune", str(tmp_path / "dev.jsonl"), "--model", str(model), "--lm", str(table)]
-    assert main([*command, "--copy", "--rounds", "1"]) == 0
+    assert main([*command, "--copy", "--rounds", "1", "--prior-scale", "0.25"]) == 0
     output = capfd.readouterr().out
+    saved = load_decoding(model / "decoding.toml")
+    assert saved.prior_scale == 0.25
+    assert sum(saved.prior) == pytest.approx(1, abs=1e-3)
     assert output.startswith(f"{model / 'decoding.toml'}: alpha ")
     assert (model / "words.ngram").exists()
     assert (model / "tuning.png").stat().st_size > 1000

@@ -21,7 +21,8 @@ __all__ = [
 # What options say, by the names that the configuration has for it.
 _NAMES = (
     *("lm", "neural", "lexicon", "hotwords"),
-    *("alpha", "beta", "gamma", "unknown_score", "beam", "rescore"),
+    *("alpha", "beta", "gamma", "prior_scale", "unknown_score"),
+    *("beam", "score_threshold", "rescore"),
 )
 
 
@@ -61,6 +62,12 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         help="another decoding of the model's (default model: lstm), or a decoding.toml",
     )
     group.add_argument("--beam", metavar="N", type=int, help="prefixes kept (default: 50)")
+    group.add_argument(
+        "--score-threshold",
+        metavar="X",
+        type=float,
+        help="prefixes so far below the best are dropped (default: 15)",
+    )
     group.add_argument("--lm", metavar="FILE", help="n-gram model: table or ARPA")
     group.add_argument("--alpha", metavar="X", type=float, help="its weight (default: 0.5)")
     group.add_argument("--beta", metavar="X", type=float, help="score of a word (default: 1)")
@@ -70,6 +77,12 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         "--rescore",
         action=argparse.BooleanOptionalAction,
         help="the neural model only reorders the 100 best hypotheses",
+    )
+    group.add_argument(
+        "--prior-scale",
+        metavar="X",
+        type=float,
+        help="part of how common each token is that is taken off what is heard (default: 0)",
     )
     group.add_argument("--lexicon", metavar="FILE", help="word list (default: the n-gram's words)")
     group.add_argument(

@@ -28,7 +28,8 @@ HELP = "find the weights of the beam search on a dev set"
 
 _EPILOG = """\
 The acoustic model runs once; then the beam search is repeated with the weights that its own n-best
-lists say are best.  Weights and beam are written to decoding.toml in the model's folder, from where
+lists say are best.  How much of the prior is taken off is tried first (--prior-scale
+sets it).  Weights and beam are written to decoding.toml in the model's folder, from where
 `asr transcribe` and `asr evaluate` take them, and tuning.png beside it shows the WER over alpha and
 beta.  Word confidences are calibrated on the way.  Tune on a dev set, never on what is reported.
 
@@ -63,18 +64,26 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--rounds {arguments.rounds}: 1 or more is needed")
     from asr.config import DECODING_FILES
     from asr.decode.decoder import build_decoder
+    from asr.decode.prior import token_prior
     from asr.manifest import read_manifest
     from asr.models.recognizer import decoding_file, find_model
     from asr.toml_config import dump_toml
-    from asr.tune import Grid, calibrate, draw_surface, tune
+    from asr.tune import PRIOR_SCALES, Grid, calibrate, draw_surface, tune
 
     utterances = [each for path in arguments.manifests for each in read_manifest(path)]
     transcriber = load_recognizer(arguments)
     recognizer = transcriber.recognizer
-    decoder = build_decoder(decoding, recognizer.tokenizer, recognizer.frame_seconds)
+    unscaled = decoding.model_copy(update={"prior_scale": 0.0})
+    decoder = build_decoder(unscaled, recognizer.tokenizer, recognizer.frame_seconds)
     folder = Path(arguments.output) if arguments.output else find_model(arguments.model)
     emissions, n_failed = _listen(transcriber, utterances)
-    grid = Grid(gamma=tuple(n / 10 for n in range(11)) if decoding.neural else (0.0,))
+    prior = token_prior(emissions.log_probs)
+    options = replace(decoder.search.options, prior=prior, prior_scale=decoding.prior_scale)
+    decoder = decoder.with_options(options)
+    grid = Grid(
+        gamma=tuple(n / 10 for n in range(11)) if decoding.neural else (0.0,),
+        prior_scale=PRIOR_SCALES if arguments.prior_scale is None else (arguments.prior_scale,),
+    )
     if decoding.neural and not decoding.lm:
         grid = replace(grid, alpha=(decoding.alpha,))
     tuning = tune(
@@ -96,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
             "beta": weights.beta,
             "gamma": weights.gamma,
             "beam": weights.width,
+            "prior_scale": weights.prior_scale,
+            "prior": list(prior) if weights.prior_scale else [],
             "posterior_scale": weights.posterior_scale,
             "confidence_slope": weights.calibration.slope,
             "confidence_offset": weights.calibration.offset,
@@ -162,7 +173,7 @@ def _report(tuning: "Tuning", path: Path) -> str:
     options = tuning.options
     return (
         f"{path}: alpha {options.alpha:g}, beta {options.beta:g}, gamma {options.gamma:g}, beam "
-        f"{options.width}: WER {tuning.wer:.2%}\n"
+        f"{options.width}, prior scale {options.prior_scale:g}: WER {tuning.wer:.2%}\n"
         + "\n".join(
             f"  beam {width:4}: WER {wer:.2%} in {seconds:.1f} s"
             for width, wer, seconds in tuning.widths

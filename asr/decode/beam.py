@@ -18,6 +18,7 @@ from asr.decode.driver import Driver
 from asr.decode.fusion import NO_MODEL
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.decode.nbest import NBest, Wanted
+from asr.decode.prior import without_prior
 from asr.decode.pronunciations import PronouncedWords
 from asr.decode.scoring import Weights, make_scoring, searched_tokens
 from asr.decode.word_keys import WordKeys
@@ -43,7 +44,9 @@ class BeamOptions:
         score(y) = log p_ctc(y | x) + alpha * log p_ngram(y) + gamma * log p_neural(y)
                    + beta * |y| + unknown_score * unknown words + hotword bonuses
 
-    |y| counts words, or tokens where the tokenizer marks no words.  Natural logarithms.
+    |y| counts words, or tokens where the tokenizer marks no words.  Natural logarithms.  p_ctc is
+    what the acoustic model says with prior_scale of the tokens' prior taken off; see
+    `asr.decode.prior.without_prior`.
 
     Attributes:
         alpha: Weight of the n-gram model, at least 0.
@@ -62,6 +65,8 @@ class BeamOptions:
             model is taken to go on alike where the n-gram model does.  Only with an n-gram model
             that has weight: without, all would go on alike.
         n_best: Hypotheses wanted of each utterance.
+        prior_scale: How much of the prior is taken off, at least 0.
+        prior: Mean probability of each of the model's tokens; needed where some is taken off.
         posterior_scale: Scores are multiplied by it where confidences are computed.
         calibration: What turns a word's share of the n-best's mass into its confidence.
     """
@@ -77,6 +82,8 @@ class BeamOptions:
     blank_threshold: float = 0.9999
     merge: bool = True
     n_best: int = 1
+    prior_scale: float = 0.0
+    prior: tuple[float, ...] = ()
     posterior_scale: float = 1.0
     calibration: Calibration = UNCALIBRATED
 
@@ -92,6 +99,8 @@ class BeamOptions:
             "top_tokens": self.top_tokens >= 0,
             "blank_threshold": 0 < self.blank_threshold <= 1,
             "n_best": self.n_best >= 1,
+            "prior_scale": 0 <= self.prior_scale < math.inf,
+            "prior": all(0 < value <= 1 for value in self.prior),
             "posterior_scale": 0 < self.posterior_scale < math.inf,
             "calibration": 0 <= self.calibration.slope < math.inf,
         }
@@ -227,6 +236,12 @@ class BeamSearch:
         return other
 
     def _set_options(self, options: BeamOptions) -> None:
+        if options.prior_scale and len(options.prior) != self._n_tokens:
+            raise ConfigError(
+                f"prior_scale = {options.prior_scale:g} needs the prior of the model's "
+                f"{self._n_tokens} tokens, and there are {len(options.prior)} values; "
+                "`asr tune` measures it, prior_scale = 0 needs none"
+            )
         if options.unknown_score is not None and isinstance(self.tokenizer, PronouncedWords):
             raise ConfigError(
                 f"unknown_score = {options.unknown_score}: a model of phones cannot write words "
@@ -266,8 +281,8 @@ class BeamSearch:
         Raises:
             AsrError: If the log-probabilities of a valid frame are NaN.
         """
-        found = self.search(log_probs, lengths)
-        log_probs = self._expanded(log_probs)
+        log_probs = self._searched(log_probs)
+        found = self._run(log_probs, lengths)
         texts = [self._distinct_texts(n_best) for n_best in found]
         rows = [row for row, utterance in enumerate(texts) for _ in utterance]
         tokens = [text.tokens for utterance in texts for text in utterance]
@@ -335,13 +350,25 @@ class BeamSearch:
 
         Their tokens are those of `self.tokenizer`.
         """
+        return self._run(self._searched(log_probs), lengths)
+
+    def _searched(self, log_probs: Tensor) -> Tensor:
+        """Return the log-probabilities of the tokens that are searched."""
         n_tokens = self._n_tokens
         if log_probs.ndim != 3 or log_probs.shape[2] != n_tokens:
             raise AsrError(
                 f"log-probabilities of shape {tuple(log_probs.shape)}: (B, T, {n_tokens}) is "
                 "needed, as many as the tokenizer has tokens; use model and tokenizer of one folder"
             )
-        rows = self._expanded(log_probs.detach().float().cpu()).numpy()
+        log_probs = log_probs.detach().float().cpu()
+        if self.options.prior_scale:
+            log_probs = without_prior(log_probs, self.options.prior, self.options.prior_scale)
+        if isinstance(self.tokenizer, PronouncedWords):
+            log_probs = self.tokenizer.expand(log_probs)
+        return log_probs
+
+    def _run(self, log_probs: Tensor, lengths: Tensor) -> list[NBest]:
+        rows = log_probs.numpy()
         utterances = []
         for index, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
             frames = np.ascontiguousarray(row[:length])
@@ -352,11 +379,6 @@ class BeamSearch:
                 )
             utterances.append(frames)
         return self._driver.run(utterances)
-
-    def _expanded(self, log_probs: Tensor) -> Tensor:
-        if isinstance(self.tokenizer, PronouncedWords):
-            return self.tokenizer.expand(log_probs)
-        return log_probs
 
     def _model_tokens(self, tokens: list[int]) -> tuple[int, ...]:
         if isinstance(self.tokenizer, PronouncedWords):

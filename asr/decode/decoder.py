@@ -221,6 +221,8 @@ def build_decoder(
         score_threshold=config.score_threshold,
         token_threshold=config.token_threshold,
         blank_threshold=config.blank_threshold,
+        prior_scale=config.prior_scale,
+        prior=tuple(config.prior),
         posterior_scale=config.posterior_scale,
         calibration=Calibration(config.confidence_slope, config.confidence_offset),
     )
