@@ -4,17 +4,18 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from asr.errors import TextError
 
-__all__ = ["Lexicon", "dictionary_lines", "read_lexicon", "write_lexicon"]
+__all__ = ["Lexicon", "dictionary_lines", "has_stress", "read_lexicon", "write_lexicon"]
 
 _Entries = dict[str, tuple[tuple[str, ...], ...]]
 
 _VARIANT = re.compile(r"\(\d+\)$")
+_STRESS = "012"
 
 
 class Lexicon:
@@ -95,6 +96,11 @@ class Lexicon:
         return tuple(phone for name in names if name for phone in name[0])
 
 
+def has_stress(phones: Iterable[str]) -> bool:
+    """Return whether any phone carries a stress digit, as AH0 does."""
+    return any(phone[-1:] in _STRESS for phone in phones if phone)
+
+
 def dictionary_lines(word: str, pronunciations: Sequence[Sequence[str]]) -> list[str]:
     """Write the pronunciations of a word as CMUdict does: WORD, WORD(2), ...; a line each."""
     names = [word, *(f"{word}({number})" for number in range(2, len(pronunciations) + 1))]
@@ -158,7 +164,7 @@ def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
         if not phones:
             raise TextError(f"{path}:{number}: {word!r} has no phones behind it")
         if not stress:
-            phones = [phone.rstrip("012") for phone in phones]
+            phones = [phone.rstrip(_STRESS) for phone in phones]
         known = entries.setdefault(_VARIANT.sub("", word).upper(), [])
         if tuple(phones) not in known:
             known.append(tuple(phones))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import TextError
-from asr.lexicon import Lexicon, read_lexicon, write_lexicon
+from asr.lexicon import Lexicon, has_stress, read_lexicon, write_lexicon
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -79,3 +79,8 @@ def test_cmudict(asr_data: Path) -> None:
     assert lexicon.pronounce("TOMATO") == ("T", "AH", "M", "EY", "T", "OW")
     assert len(lexicon.pronunciations("TOMATO")) == 2
     assert lexicon.pronounce("QXA") == ("K", "Y", "UW", "EH", "K", "S", "EY")
+
+
+def test_stress_is_seen_in_any_phone() -> None:
+    assert has_stress(["", "K", "AH0"])
+    assert not has_stress(["", "K", "AH", "|"])

@@ -294,7 +294,7 @@ def _make_tokenizer(arguments: argparse.Namespace) -> int:
 
 
 def _phone_tokenizer(arguments: argparse.Namespace, texts: "Sequence[str]") -> "PhoneTokenizer":
-    from asr.lexicon import read_lexicon
+    from asr.lexicon import has_stress, read_lexicon
     from asr.pronouncer import Pronouncer
     from asr.text import PhoneTokenizer
 
@@ -311,7 +311,7 @@ def _phone_tokenizer(arguments: argparse.Namespace, texts: "Sequence[str]") -> "
     if not arguments.pronouncer:
         return PhoneTokenizer(lexicon, word_ends=arguments.word_ends)
     pronouncer = Pronouncer(arguments.pronouncer)
-    if any(phone[-1].isdigit() for phone in pronouncer.phones) != arguments.stress:
+    if has_stress(pronouncer.phones) != arguments.stress:
         raise ConfigError(
             f"--pronouncer {arguments.pronouncer}: says phones "
             f"{'without' if arguments.stress else 'with'} stress; "

@@ -15,7 +15,7 @@ from asr.decode.beam import BeamHypothesis, BeamOptions, BeamSearch
 from asr.decode.calibration import Calibration
 from asr.decode.segments import join_n_best, part_at_pauses
 from asr.errors import ConfigError
-from asr.lexicon import read_lexicon
+from asr.lexicon import has_stress, read_lexicon
 from asr.text import PhoneTokenizer, Tokenizer, normalize, writes_upper_case
 from lm.corpus import read_words
 from lm.kenlm_model import KenlmModel
@@ -201,7 +201,7 @@ def build_decoder(
     neural = NeuralLanguageModel.load(config.neural) if config.neural else None
     words = pronunciations = None
     if config.lexicon and isinstance(tokenizer, PhoneTokenizer):
-        stress = any(symbol[-1] in "012" for symbol in tokenizer.symbols)
+        stress = has_stress(tokenizer.symbols)
         pronunciations = read_lexicon(config.lexicon, stress=stress)
     elif config.lexicon:
         words = read_words(Path(config.lexicon))

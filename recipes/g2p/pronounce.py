@@ -15,6 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from asr.errors import AsrError, ConfigError
 from asr.lexicon import dictionary_lines, read_lexicon
 from asr.pronouncer import Pronouncer
@@ -22,6 +25,8 @@ from asr.word_lists import read_word_lists
 from asr.world import select_device
 
 __all__ = ["main"]
+
+_WORDS_AT_ONCE = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             n_best=arguments.n_best,
             device=str(select_device(arguments.device)),
         )
-        said = pronouncer.pronunciations(word for word in words if word not in known) | known
+        said = known
+        unknown = [word for word in words if word not in known]
+        console = Console(stderr=True)
+        starts = range(0, len(unknown), _WORDS_AT_ONCE)
+        for start in track(
+            starts, "pronouncing", console=console, disable=not console.is_terminal, transient=True
+        ):
+            said |= pronouncer.pronunciations(unknown[start : start + _WORDS_AT_ONCE])
         silent = [word for word in words if word not in said]
         lines = [line for word in words for line in dictionary_lines(word, said.get(word, ()))]
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
