@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = _add(commands, "convert", "ARPA to table or back; a table stays quantised")
     convert.add_argument("model", help=_MODEL_HELP)
     convert.add_argument("output", help=_OUTPUT_HELP)
-    _add_quantize(convert)
+    _add_table_options(convert)
     prune = _add(commands, "prune", "make a model smaller")
     prune.add_argument("model", help=_MODEL_HELP)
     prune.add_argument("output", help=_OUTPUT_HELP)
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --vocabulary: leave the scores of the words that stay as they are",
     )
-    _add_quantize(prune)
+    _add_table_options(prune)
     _add_split(_add(commands, "split", "cut a text into parts to train, tune and test on"))
     generate = _add(commands, "generate", "draw sentences from a model")
     generate.add_argument("model", help=_ANY_MODEL_HELP)
@@ -136,7 +136,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-symbols", action="store_true", help="leave out <s>, </s>, <unk>")
     parser.add_argument("--memory", default="50%", help="for lmplz (50%%)")
     _add_units(parser)
-    _add_quantize(parser)
+    _add_table_options(parser)
     neural = parser.add_argument_group("neural models, which take units and vocabulary from above")
     neural.add_argument("--config", metavar="FILE.toml", help="see recipes/*/conf for examples")
     neural.add_argument(
@@ -189,13 +189,18 @@ def _add_units(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_quantize(parser: argparse.ArgumentParser) -> None:
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize",
         type=int,
         choices=(16, 8),
         metavar="BITS",
         help="a table's bits per probability, 16 or 8",
+    )
+    parser.add_argument(
+        "--compress",
+        action="store_true",
+        help="a table a third as large, which is read and not mapped into memory",
     )
 
 

@@ -84,12 +84,15 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
-def _check_output(path: str, quantize: int | None) -> None:
+def _check_output(arguments: argparse.Namespace) -> None:
+    path: str = arguments.output
     if not path.endswith((*_ARPA_SUFFIXES, _TABLE_SUFFIX)):
         suffixes = f"{', '.join(_ARPA_SUFFIXES)} or {_TABLE_SUFFIX}"
         raise ConfigError(f"{path}: the name must end in {suffixes}")
-    if quantize is not None and not path.endswith(_TABLE_SUFFIX):
-        raise ConfigError(f"--quantize is for tables; {path} does not end in {_TABLE_SUFFIX}")
+    given = {"quantize": arguments.quantize is not None, "compress": arguments.compress}
+    for name in (name for name, is_given in given.items() if is_given):
+        if not path.endswith(_TABLE_SUFFIX):
+            raise ConfigError(f"--{name} is for tables; {path} does not end in {_TABLE_SUFFIX}")
 
 
 def _write(model: BackoffModel, arguments: argparse.Namespace, progress: Progress) -> None:
@@ -103,7 +106,7 @@ def _write(model: BackoffModel, arguments: argparse.Namespace, progress: Progres
             f"{arguments.quantize} bits: log-probabilities off by {error.mean_absolute:.2g} on "
             f"average, {error.largest:.2g} at most (natural logs)"
         )
-    table.save(arguments.output)
+    table.save(arguments.output, compress=arguments.compress)
 
 
 def _read_model(path: str, progress: Progress) -> BackoffModel:
@@ -126,7 +129,7 @@ def train(arguments: argparse.Namespace) -> None:
         return
     if arguments.config or arguments.overrides or arguments.dev or arguments.pieces:
         raise ConfigError("--config, --set, --dev and --pieces are for --kind lstm and nplm")
-    _check_output(arguments.output, arguments.quantize)
+    _check_output(arguments)
     with _progress() as progress:
         if arguments.engine == "lmplz":
             _train_with_lmplz(arguments, progress)
@@ -271,12 +274,13 @@ def _as_json(measured: Perplexity) -> str:
 
 def convert(arguments: argparse.Namespace) -> None:
     """Write a model in another format; a quantised table keeps its bits unless others are asked."""
-    _check_output(arguments.output, arguments.quantize)
+    _check_output(arguments)
     keeps_bits = arguments.quantize is None and arguments.output.endswith(_TABLE_SUFFIX)
     with _progress() as progress:
         model = _read_model(arguments.model, progress)
         if keeps_bits and file_kind(arguments.model) == "table":
-            NgramTable.load(arguments.model).save(arguments.output)
+            table = NgramTable.load(arguments.model)
+            table.save(arguments.output, compress=arguments.compress)
         else:
             _write(model, arguments, progress)
         _report(model, arguments.output)
@@ -284,7 +288,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def prune(arguments: argparse.Namespace) -> None:
     """Write a smaller model."""
-    _check_output(arguments.output, arguments.quantize)
+    _check_output(arguments)
     if arguments.entropy is None and arguments.vocabulary is None:
         raise ConfigError("prune needs --entropy, --vocabulary or both")
     with _progress() as progress:

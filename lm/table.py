@@ -164,18 +164,25 @@ class NgramTable:
             contexts = words[own]
         return BackoffModel(self.vocabulary, tuple(orders))
 
-    def save(self, path: PathName) -> None:
+    def save(self, path: PathName, *, compress: bool = False) -> None:
         """Write the table to a file that `load` maps into memory.
+
+        Args:
+            path: the file
+            compress: make it a third as large; `load` then reads it, in some tenths of a second for
+                millions of n-grams, and processes do not share it
 
         Raises:
             LanguageModelError: the file cannot be written
         """
         arrays = {**self.automaton._asdict(), "vocabulary": self.vocabulary_bytes}
-        write_arrays(path, arrays, {"n_states": self.n_states})
+        if compress:
+            del arrays["final_log_probs"]
+        write_arrays(path, arrays, {"n_states": self.n_states}, compress=compress)
 
     @classmethod
     def load(cls, path: PathName, *, verify: bool = False) -> "NgramTable":
-        """Open a table; its arrays are a memory map that processes share.
+        """Open a table: a memory map that processes share, or in memory if compressed.
 
         Args:
             path: what `save` wrote
@@ -186,7 +193,12 @@ class NgramTable:
         """
         arrays, fields = read_arrays(path, verify=verify)
         vocabulary = arrays.pop("vocabulary")
-        return cls(Automaton(**arrays), vocabulary, fields["n_states"])
+        if "final_log_probs" in arrays:
+            return cls(Automaton(**arrays), vocabulary, fields["n_states"])
+        final = np.zeros(len(arrays["backoff_states"]), np.float32)
+        automaton = Automaton(**arrays, final_log_probs=final)
+        _set_final(automaton, fields["n_states"])
+        return cls(automaton, vocabulary, fields["n_states"])
 
     def arc_log_probs(self) -> Floats:
         """The log-probability of every n-gram, (A,), quantised or not."""

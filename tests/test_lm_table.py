@@ -3,12 +3,14 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import kenlm
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError
 from lm.arpa import read_arpa, write_arpa
@@ -166,10 +168,11 @@ def test_bigrams_missing_below_trigrams_are_no_problem() -> None:
     np.testing.assert_allclose(table.log_probs(["A", "B", "C", "A"])[1:4], [-1.0, -1.0, -2.5])
 
 
+@pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("bits", [32, 16, 8])
-def test_saved_and_loaded(golden: NgramTable, bits: int, tmp_path: Path) -> None:
+def test_saved_and_loaded(golden: NgramTable, bits: int, compress: bool, tmp_path: Path) -> None:
     table = golden if bits == 32 else golden.quantize(bits)[0]
-    table.save(tmp_path / "model.ngram")
+    table.save(tmp_path / "model.ngram", compress=compress)
     for verify in (False, True):
         loaded = NgramTable.load(tmp_path / "model.ngram", verify=verify)
         assert loaded.vocabulary == golden.vocabulary
@@ -181,6 +184,57 @@ def test_saved_and_loaded(golden: NgramTable, bits: int, tmp_path: Path) -> None
     for own, other in zip(loaded.score_sentences(lines), table.score_sentences(lines), strict=True):
         np.testing.assert_array_equal(own, other)
     assert [path.name for path in tmp_path.iterdir()] == ["model.ngram"]
+
+
+def test_compressed_is_much_smaller_and_damage_is_found(golden: NgramTable, tmp_path: Path) -> None:
+    table = golden.quantize(8)[0]
+    table.save(tmp_path / "raw.ngram")
+    path = tmp_path / "small.ngram"
+    table.save(path, compress=True)
+    assert path.stat().st_size < 0.5 * (tmp_path / "raw.ngram").stat().st_size
+    content = path.read_bytes()
+    for place in range(len(content) // 2, len(content) - 100, 997):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x55
+        path.write_bytes(damaged)
+        try:
+            loaded = NgramTable.load(path)
+        except LanguageModelError:
+            continue
+        # What lies between the arrays may change.
+        for own, other in zip(loaded.automaton, table.automaton, strict=True):
+            np.testing.assert_array_equal(own, other)
+    path.write_bytes(content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :])
+    with pytest.raises(LanguageModelError, match=r"damaged n-gram table, the array .* is not as"):
+        NgramTable.load(path)
+    path.write_bytes(content[:-200])
+    with pytest.raises(LanguageModelError, match="bytes are too few"):
+        NgramTable.load(path)
+
+
+@settings(max_examples=30)
+@given(
+    numbers=st.lists(st.integers(-(2**31), 2**31 - 1), max_size=40),
+    codes=st.lists(st.integers(0, 65535), max_size=40),
+)
+def test_any_arrays_come_back(
+    numbers: list[int], codes: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "numbers": np.array(numbers, np.int32),
+        "rising": np.sort(np.array(numbers, np.int32)),
+        "codes": np.array(codes, np.uint16),
+        "floats": np.array(codes, np.float32) / 7,
+        "bytes": np.array(codes, np.uint16).view(np.uint8),
+    }
+    path = tmp_path_factory.mktemp("arrays") / "any.ngram"
+    write_arrays(path, arrays, {"x": 1}, compress=True)
+    found, fields = read_arrays(path, verify=True)
+    assert fields == {"x": 1}
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
 
 
 def test_a_five_million_ngram_table_opens_in_an_instant(tmp_path: Path) -> None:
@@ -236,8 +290,8 @@ def test_other_files_are_refused(tmp_path: Path, golden: NgramTable) -> None:
             NgramTable.load(path)
     golden.save(path)
     content = path.read_bytes()
-    path.write_bytes(content[:8] + b"\x02" + content[9:])
-    with pytest.raises(LanguageModelError, match=r"table format 2, this program reads 1"):
+    path.write_bytes(content[:8] + b"\x03" + content[9:])
+    with pytest.raises(LanguageModelError, match=r"table format 3, this program reads 1 and 2"):
         NgramTable.load(path)
     path.write_bytes(MAGIC)
     with pytest.raises(LanguageModelError, match="its head is cut off"):
