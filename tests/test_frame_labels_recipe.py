@@ -164,9 +164,8 @@ def test_what_cannot_be_done(script: Script, recipe: SimpleNamespace, tmp_path: 
     dictionary.write_text("THE DH AH0\n")
     config = RECIPE / "conf" / "tiny.toml"
     (tmp_path / "manifests").mkdir()
-    (tmp_path / "alignments").mkdir()
-    for name in ("manifests", "alignments"):
-        (tmp_path / name / "train.jsonl").write_text("")
+    for name in ("manifests/train.jsonl", "alignments.jsonl"):
+        (tmp_path / name).write_text("")
     for program, arguments, part in (
         ("train.py", [config, dictionary, tmp_path], "holds no utterances"),
         ("score.py", [tmp_path], "DICTIONARY"),

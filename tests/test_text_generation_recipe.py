@@ -3,9 +3,6 @@
 import itertools
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +17,7 @@ from asr.search import Sampling, beam_search, greedy, sample
 from asr.toml_config import parse_toml
 from lm.neural import LstmLM
 from lm.neural_model import NeuralLanguageModel
-from tests.recipe_scripts import imported
+from tests.recipe_scripts import Script, imported, run, script_runner
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "text_generation"
@@ -159,38 +156,37 @@ def test_the_modern_model_takes_the_settings_of_language_models(
         trained("nplm", 'model.kind="nplm"')
 
 
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str]) -> Iterator[Script]:
+    with imported(RECIPE, MODULES):
+        yield script_runner(RECIPE, capsys)
+
+
 @pytest.mark.recipe
-def test_tiny_learns_samples_and_goes_on(asr_data: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-
-    def run(*command: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(part) for part in command],
-            env=environment, capture_output=True, text=True, timeout=290, check=False,
-        )  # fmt: skip
-
-    recipe = ["bash", RECIPE / "run.sh", "--data", asr_data / "text", "--exp", tmp_path]
-    done = run(*recipe, "--conf", "tiny")
+def test_tiny_learns_samples_and_goes_on(asr_data: Path, tmp_path: Path, script: Script) -> None:
+    data = asr_data / "text"
+    done = run("bash", RECIPE / "run.sh", "--data", data, "--exp", tmp_path, "--conf", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())
     assert score["classic"]["bits"] < 5.0  # log2 of the number of characters is more
     assert score["modern"]["bits"] < 4.5
     (tmp_path / "modern").rename(tmp_path / "elsewhere")
-    assert run(*recipe, "--conf", "tiny", "--stage", "score").returncode == 0
+    settings = data / "nietzsche.txt", RECIPE / "conf" / "tiny.toml", tmp_path
+    assert script("textgen.py", "score", *settings).returncode == 0
     assert "modern" not in json.loads((tmp_path / "score.json").read_text())
     (tmp_path / "elsewhere").rename(tmp_path / "modern")
     samples = (tmp_path / "classic" / "samples.txt").read_text()
     assert samples.count("-- temperature") == 4
 
-    program = [sys.executable, RECIPE / "textgen.py", "generate"]
     options = ["--prompt", "The ", "--length", 30, "--top-k", 5, "--samples", 2]
     for model in ("classic", "modern"):
-        done = run(*program, tmp_path / model, *options)
+        done = script("textgen.py", "generate", tmp_path / model, *options)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("the ")
         assert len(done.stdout) == 2 * (4 + 30 + 1)
-    done = run(*program, tmp_path / "modern", "--prompt", "the ", "--beam", 3, "--length", 10)
+    beam = "--prompt", "the ", "--beam", 3, "--length", 10
+    done = script("textgen.py", "generate", tmp_path / "modern", *beam)
     assert len(done.stdout) == 4 + 10 + 1
-    done = run(*program, tmp_path / "modern", "--prompt", "漢")
+    done = script("textgen.py", "generate", tmp_path / "modern", "--prompt", "漢")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -34,11 +34,11 @@ score() {
 }
 
 show() {
-    if [[ " $models " == *" captions "* ]]; then
-        "$python" "$recipe/show.py" "$exp" captions "$exp/captions.png"
-    fi
     if [[ " $models " == *" attention "* ]]; then
-        "$python" "$recipe/show.py" "$exp" attention "$exp/attention.png" --attention
+        "$python" "$recipe/show.py" "$exp" attention "$exp/captions.png" \
+            --attention "$exp/attention.png"
+    elif [[ " $models " == *" captions "* ]]; then
+        "$python" "$recipe/show.py" "$exp" captions "$exp/captions.png"
     fi
 }
 

@@ -1,15 +1,15 @@
 """Draw pictures with what a network says of them, and where it looks.
 
-    python recipes/captions/show.py EXP MODEL OUTPUT.png [--test NAME] [--attention]
+    python recipes/captions/show.py EXP MODEL OUTPUT.png [--test NAME] [--attention OTHER.png]
 
-The pictures are fresh ones of a test (known, new pairs, new things); what is wrong is red.  With
---attention there is one picture, and each word with the places that the network looked at before
-it said the word.
+The pictures are fresh ones of a test (known, new pairs, new things); what is wrong is red.
+OTHER.png has the first of them, and each word with the places that the network looked at before it
+said the word.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,10 @@ def _draw_examples(network: Classifier | Captioner, batch: PictureBatch, figure:
 
 
 def _draw_attention(network: Captioner, batch: PictureBatch, figure: Any) -> None:
-    (said,) = caption(network, batch.pictures)
+    said = caption(network, batch.pictures[:1])[0]
     words = [*said.split(), WORDS[END]]
     ids = torch.tensor([[WORDS.index(word) for word in words]])
-    (weights,) = look(network, batch.pictures, ids)
+    (weights,) = look(network, batch.pictures[:1], ids)
     axes = figure.subplots(2, -(-(len(words) + 1) // 2)).flat
     size = batch.pictures.shape[-1]
     axes[0].imshow(_image(batch.pictures[0]))
@@ -97,18 +97,20 @@ def _run(arguments: argparse.Namespace) -> int:
     choice = choices(pictures.held_out_pairs, pictures.held_out_things, config.seed)[arguments.test]
     if not len(choice.singles) and arguments.model in ONE_TO_ONE:
         raise ConfigError(f"--test '{arguments.test}': {arguments.model} names single things only")
-    n_pictures = 1 if arguments.attention else N_PICTURES
-    batch = make_batch(config, arguments.model, choice, n_pictures, (config.seed, 3))
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    if not arguments.attention:
-        _draw_examples(network, batch, figure)
-    elif isinstance(network, Captioner) and network.decoder.attention is not None:
-        _draw_attention(network, batch, figure)
-    else:
+    if arguments.attention and arguments.model != "attention":
         raise ConfigError(f"--attention: {arguments.model} has none; use the model attention")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.output, dpi=80)
-    print(arguments.output)
+    batch = make_batch(config, arguments.model, choice, N_PICTURES, (config.seed, 3))
+
+    def save(draw: Callable[[Any, PictureBatch, Any], None], output: Path) -> None:
+        figure = Figure(figsize=(9, 4.6), layout="constrained")
+        draw(network, batch, figure)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(output, dpi=80)
+        print(output)
+
+    save(_draw_examples, arguments.output)
+    if arguments.attention:
+        save(_draw_attention, arguments.attention)
     return 0
 
 
@@ -119,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", choices=MODELS, help="which network")
     parser.add_argument("output", type=Path, help="receives the picture")
     parser.add_argument("--test", choices=TESTS, default=TESTS[1], help="(default: %(default)s)")
-    parser.add_argument("--attention", action="store_true", help="where the network looks")
+    parser.add_argument("--attention", type=Path, help="receives where the network looks")
     arguments = parser.parse_args(argv)
     return run_program("show", lambda: _run(arguments))
 

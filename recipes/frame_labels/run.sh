@@ -40,12 +40,9 @@ prepare() {
 }
 
 align() {
-    local part
-    mkdir -p "$exp/alignments"
-    for part in train dev test; do
-        asr align "$exp/manifests/$part.jsonl" --model characters >"$exp/alignments/$part.part"
-        mv "$exp/alignments/$part.part" "$exp/alignments/$part.jsonl"
-    done
+    cat "$exp"/manifests/{train,dev,test}.jsonl >"$exp/manifests/all.jsonl"
+    asr align "$exp/manifests/all.jsonl" --model characters >"$exp/alignments.part"
+    mv "$exp/alignments.part" "$exp/alignments.jsonl"
 }
 
 train_models() {

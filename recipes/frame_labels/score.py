@@ -176,7 +176,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     phones = (SILENCE, *lexicon.phones)
     networks = {name: load_labeller(exp, name, len(phones)) for name in arguments.models}
     config = next(iter(networks.values()))[0]
-    manifest, alignments = (exp / name / "train.jsonl" for name in ("manifests", "alignments"))
+    manifest, alignments = exp / "manifests" / "train.jsonl", exp / "alignments.jsonl"
     labels = read_labels(manifest, alignments, lexicon, config.input.stride)
     training = torch.from_numpy(np.concatenate(labels))
     test = read_part(exp, "test", lexicon, config)

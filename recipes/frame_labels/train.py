@@ -2,9 +2,9 @@
 
     python recipes/frame_labels/train.py CONFIG.toml DICTIONARY EXP [MODEL ...] [--set A.B=C]
 
-reads EXP/manifests and EXP/alignments of the parts train and dev.  DICTIONARY is CMUdict.  The
-models are mlp and bilstm (default: both); each is EXP/MODEL/best.  The same command goes on after
-an interruption.
+reads EXP/manifests of the parts train and dev, and EXP/alignments.jsonl.  DICTIONARY is CMUdict.
+The models are mlp and bilstm (default: both); each is EXP/MODEL/best.  The same command goes on
+after an interruption.
 """
 
 import argparse
@@ -36,12 +36,12 @@ def read_part(
     """Read a part of the data; see `frames.read_labelled`.
 
     Args:
-        exp: experiment folder with manifests/PART.jsonl and alignments/PART.jsonl.
+        exp: experiment folder with manifests/PART.jsonl and alignments.jsonl.
         part: train, dev or test.
         lexicon: the phones of words.
         config: what the networks see.
     """
-    manifest, alignments = (exp / name / f"{part}.jsonl" for name in ("manifests", "alignments"))
+    manifest, alignments = exp / "manifests" / f"{part}.jsonl", exp / "alignments.jsonl"
     extractor = FeatureExtractor(n_mels=config.input.n_mels)
     return read_labelled(manifest, alignments, lexicon, extractor, config.input.stride)
 
