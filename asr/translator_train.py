@@ -29,7 +29,9 @@ Pair = tuple[Sequence[str], Sequence[str]]
 """A source and its target, each a sequence of symbols."""
 
 # Batches are cut from pools of so many, sorted by length: little padding, much chance.
-_BATCHES_PER_POOL = 50
+_BATCHES_PER_POOL = 200
+# Targets are taken as equally long up to a factor of 2^(1/3), so that sources can be sorted, too.
+_GROUPS_PER_OCTAVE = 3
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class PairBatches:
         self.pairs, self.batch_size = pairs, batch_size
         self.seed, self.rank, self.size = seed, rank, size
         self._lengths = [(len(source), len(target)) for source, target in pairs]
+        # By the target first: a step of the decoder costs more than one of the encoder.
+        self._order = [
+            (round(_GROUPS_PER_OCTAVE * math.log2(1 + n_target)), n_source)
+            for n_source, n_target in self._lengths
+        ]
         if not len(self):
             raise TrainingError(
                 f"{len(pairs)} pairs do not give a batch for each of {size} processes; more pairs "
@@ -122,8 +129,7 @@ class PairBatches:
         n_pool = _BATCHES_PER_POOL * self.batch_size
         batches = []
         for first in range(0, len(order), n_pool):
-            # By the target first: a step of the decoder costs more than one of the encoder.
-            pool = sorted(order[first : first + n_pool], key=lambda i: self._lengths[i][::-1])
+            pool = sorted(order[first : first + n_pool], key=self._order.__getitem__)
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         mixed = generator.permutation(len(batches))[self.rank :: self.size]
         for number in range(start, len(self)):

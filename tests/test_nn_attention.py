@@ -67,3 +67,32 @@ def test_an_empty_sequence_has_no_context_and_finite_gradients() -> None:
     assert not weights[0].any()
     context.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+def read_with_gradients(dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return contexts, weights and all gradients of a batch large enough to be read compiled."""
+    torch.manual_seed(2)
+    n_sequences, n_places, size = 24, 30, 80
+    module = AdditiveAttention(Q, M, size).double()
+    values = torch.randn(n_sequences, n_places, M, dtype=torch.float64)
+    query = torch.randn(n_sequences, Q, dtype=torch.float64)
+    lengths = torch.arange(n_sequences)
+    in_bfloat16 = dtype == torch.bfloat16
+    # Under autocast parameters are float32; the inputs are the same numbers in all types.
+    module.to(torch.float32 if in_bfloat16 else dtype)
+    values, query = (x.bfloat16().to(dtype).requires_grad_() for x in (values, query))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=in_bfloat16):
+        context, weights = module(query, module.remember(values, lengths))
+    assert context.grad_fn is not None
+    assert ("_Attention" in context.grad_fn.name()) == (dtype != torch.float64)
+    loss = (context.double() * torch.linspace(-1, 1, M)).sum() + weights.double().square().sum()
+    read = values, query, *module.parameters()
+    return [context.detach(), weights.detach(), *torch.autograd.grad(loss, read)]
+
+
+def test_the_compiled_code_equals_the_equations_in_values_and_gradients() -> None:
+    exact = read_with_gradients(torch.float64)
+    for found, expected in zip(read_with_gradients(torch.float32), exact, strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    for found, expected in zip(read_with_gradients(torch.bfloat16), exact, strict=True):
+        assert (found.double() - expected).norm() < 0.02 * expected.norm()

@@ -138,6 +138,15 @@ def test_every_epoch_has_every_pair_once_and_ranks_share_them() -> None:
         PairBatches([], batch_size=10)
 
 
+def test_batches_have_sources_and_targets_of_similar_length() -> None:
+    generator = np.random.default_rng(0)
+    lengths = generator.geometric(0.1, (2000, 2)).tolist()
+    pairs = [([1] * n_source, [1] * n_target) for n_source, n_target in lengths]
+    batches = list(PairBatches(pairs, batch_size=10).epoch(0, 0))
+    n_symbols = sum(sum(pair) + 1 for pair in lengths)
+    assert sum(batch.sources.numel() + batch.targets.numel() for batch in batches) < 1.3 * n_symbols
+
+
 def test_padding_and_smoothing_of_the_loss() -> None:
     torch.manual_seed(0)
     network = Translator(

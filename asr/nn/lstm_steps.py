@@ -11,16 +11,16 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-__all__ = ["backward_step", "forward_step"]
+__all__ = ["OPTIONS", "backward_step", "exp", "forward_step", "load", "rounded", "tanh"]
 
 # No reassociation: the exponential rounds by adding and subtracting a large number.
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "nnan", "ninf", "nsz"},
     "error_model": "numpy",
     "nogil": True,
 }
-_compiled = numba.njit(cache=True, **_OPTIONS)
-_inline = numba.njit(inline="always", **_OPTIONS)
+_compiled = numba.njit(cache=True, **OPTIONS)
+_inline = numba.njit(inline="always", **OPTIONS)
 
 _ONE = np.float32(1)
 _TWO = np.float32(2)
@@ -56,19 +56,19 @@ def forward_step(
         gate, r = gates[t, b], recurrent[b]
         before, cell, output = cells[t, b], cells[t + 1, b], outputs[t + 1, b]
         for j in range(4 * n_units):
-            scratch[j] = _load(gate[j]) + _load(r[j])
+            scratch[j] = load(gate[j]) + load(r[j])
         for j in range(2 * n_units):
             scratch[j] = _sigmoid(scratch[j])
         for j in range(n_units):
-            g[j] = _tanh(g[j])
+            g[j] = tanh(g[j])
         for j in range(n_units):
             o[j] = _sigmoid(o[j])
         for j in range(4 * n_units):
-            gate[j] = _round(scratch[j], gate)
+            gate[j] = rounded(scratch[j], gate)
         for j in range(n_units):
             cell[j] = f[j] * before[j] + i[j] * g[j]
         for j in range(n_units):
-            output[j] = _round(o[j] * _tanh(cell[j]), output)
+            output[j] = rounded(o[j] * tanh(cell[j]), output)
 
 
 def backward_step(
@@ -105,27 +105,27 @@ def backward_step(
         d_i, d_f = d_gate[:n_units], d_gate[n_units : 2 * n_units]
         d_g, d_o = d_gate[2 * n_units : 3 * n_units], d_gate[3 * n_units :]
         for j in range(4 * n_units):
-            scratch[j] = _load(gate[j])
+            scratch[j] = load(gate[j])
         for j in range(n_units):
-            d_h[j] = _load(above[j]) + _load(after[j])
+            d_h[j] = load(above[j]) + load(after[j])
         for j in range(n_units):
-            tanh_c[j] = _tanh(cell[j])
+            tanh_c[j] = tanh(cell[j])
         for j in range(n_units):
             d_c[j] = carried[j] + d_h[j] * o[j] * (_ONE - tanh_c[j] * tanh_c[j])
         for j in range(n_units):
-            d_i[j] = _round(d_c[j] * g[j] * i[j] * (_ONE - i[j]), d_i)
+            d_i[j] = rounded(d_c[j] * g[j] * i[j] * (_ONE - i[j]), d_i)
         for j in range(n_units):
-            d_f[j] = _round(d_c[j] * before[j] * f[j] * (_ONE - f[j]), d_f)
+            d_f[j] = rounded(d_c[j] * before[j] * f[j] * (_ONE - f[j]), d_f)
         for j in range(n_units):
-            d_g[j] = _round(d_c[j] * i[j] * (_ONE - g[j] * g[j]), d_g)
+            d_g[j] = rounded(d_c[j] * i[j] * (_ONE - g[j] * g[j]), d_g)
         for j in range(n_units):
-            d_o[j] = _round(d_h[j] * tanh_c[j] * o[j] * (_ONE - o[j]), d_o)
+            d_o[j] = rounded(d_h[j] * tanh_c[j] * o[j] * (_ONE - o[j]), d_o)
         for j in range(n_units):
             carried[j] = d_c[j] * f[j]
 
 
 @_inline
-def _exp(x):  # type: ignore[no-untyped-def]
+def exp(x):  # type: ignore[no-untyped-def]
     """Return e^x to 2 units in the last place (Cody and Waite's reduction, Cephes' polynomial)."""
     x = min(max(x, -_LARGEST), _LARGEST)
     shifted = x * _PER_LN2 + _ROUND
@@ -144,32 +144,32 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 @_inline
 def _sigmoid(x):  # type: ignore[no-untyped-def]
-    return _ONE / (_ONE + _exp(-x))
+    return _ONE / (_ONE + exp(-x))
 
 
 @_inline
-def _tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):  # type: ignore[no-untyped-def]
     return _TWO * _sigmoid(_TWO * x) - _ONE
 
 
-def _load(value: Any) -> Any:
+def load(value: Any) -> Any:
     """Return a float32 of a float32, or of the bits of a bfloat16."""
     raise NotImplementedError("compiled only")
 
 
-def _round(value: Any, target: Any) -> Any:
+def rounded(value: Any, target: Any) -> Any:
     """Return a float32 as the array keeps it: as it is, or the bits of the nearest bfloat16."""
     raise NotImplementedError("compiled only")
 
 
-@overload(_load, inline="always")
+@overload(load, inline="always")
 def _load_of(value):  # type: ignore[no-untyped-def]
     if value == numba.float32:
         return lambda value: value
     return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
 
 
-@overload(_round, inline="always")
+@overload(rounded, inline="always")
 def _round_of(value, target):  # type: ignore[no-untyped-def]
     if target.dtype == numba.float32:
         return lambda value, target: value

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 from asr.nn.cells import CellWeights
 
-__all__ = ["train_lstm", "trains_faster"]
+__all__ = ["as_array", "train_lstm", "trains_faster"]
 
 # Weights of one direction whose gradient in float32 takes more than 2 MiB.
 _LARGE = 600_000
@@ -81,9 +81,9 @@ class _Lstm(torch.autograd.Function):
         outputs = x.new_empty(n_steps + 1, n_sequences, n_units)
         cells[0], outputs[0] = c, h
         times_u = _product_with(u, n_sequences)
-        arrays = tuple(map(_as_array, (gates, cells, outputs, torch.empty(4 * n_units))))
+        arrays = tuple(map(as_array, (gates, cells, outputs, torch.empty(4 * n_units))))
         for t, before in enumerate(outputs[:-1]):
-            forward_step(t, _as_array(times_u(before)), *arrays)
+            forward_step(t, as_array(times_u(before)), *arrays)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, w, u, gates, cells, outputs)
         return outputs[1:], cells[-1].clone()
@@ -101,10 +101,10 @@ class _Lstm(torch.autograd.Function):
         d_gates = outputs.new_empty(gates.shape)
         times_u = _product_with(u.t().contiguous(), n_sequences)
         scratch = cells.new_empty(7 * n_units)
-        arrays = tuple(map(_as_array, (gates, cells, d_cell, d_gates, scratch)))
-        above = _as_array(d_outputs.contiguous())
+        arrays = tuple(map(as_array, (gates, cells, d_cell, d_gates, scratch)))
+        above = as_array(d_outputs.contiguous())
         for t in range(n_steps - 1, -1, -1):
-            backward_step(t, above, _as_array(d_h), *arrays)
+            backward_step(t, above, as_array(d_h), *arrays)
             d_h = times_u(d_gates[t])
         rows = d_gates.flatten(0, 1)
         d_w = rows.t() @ x.flatten(0, 1)
@@ -133,6 +133,6 @@ def _product_with(weight: Tensor, n_rows: int) -> Callable[[Tensor], Tensor]:
     return lambda x: multiply(x, packed, None, "none", [], "")
 
 
-def _as_array(tensor: Tensor) -> np.ndarray:
-    """Return the memory of a tensor, that of bfloat16 as uint16."""
+def as_array(tensor: Tensor) -> np.ndarray:
+    """Return the memory of a tensor on the CPU, that of bfloat16 as uint16."""
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
