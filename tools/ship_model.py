@@ -73,8 +73,8 @@ HEAD = "| test | decoding | words | WER | interval | CER |\n|---|---|---|---|---
 DECODER = """
 
 By default a beam search of width {beam} decodes, with a word n-gram model (`{lm}`,
-{lm_megabytes:.1f} MB; weight alpha {alpha:g}, {beta:g} a word, {prior_scale:g} of the prior of symbols taken
-off) counted from public-domain books of
+{lm_megabytes:.1f} MB; weight alpha {alpha:g}, {beta:g} a word, {prior_scale:g} of the prior of
+symbols taken off) counted from public-domain books of
 Project Gutenberg; the weights were tuned on the two dev sets below. `--greedy` goes without."""
 
 
@@ -99,9 +99,11 @@ def describe_units(tokenizer: Tokenizer) -> dict[str, str]:
     """What the card says of them."""
     if not isinstance(tokenizer, PhoneTokenizer):
         return {"reads": "letter by letter", "symbols": "blank, space, apostrophe, A to Z"}
-    n_words = len(tokenizer.lexicon.words)
+    reads = f"phone by phone and by a dictionary of {len(tokenizer.lexicon.words):,} words"
+    if tokenizer.pronouncer:
+        reads += " (`pronouncer/` knows how others are said, where texts are aligned or trained on)"
     return {
-        "reads": f"phone by phone and by a dictionary of {n_words:,} words",
+        "reads": reads,
         "symbols": "blank, phones, the end of a word",
     }
 

@@ -73,8 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(_FORMATS)}; several with commas or repeated (default: json)",
     )
     parser.add_argument("--output-dir", metavar="DIR", help="write files there; made if need be")
-    # Any word can be spelled, while a model of phones needs a pronunciation for each.
-    add_model_options(parser, "characters")
+    add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -26,13 +26,13 @@ _NAMES = (
 )
 
 
-def add_model_options(parser: argparse.ArgumentParser, model: str = "default") -> None:
-    """Add the options that `load_transcriber` reads, with a model that they mean by default."""
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `load_transcriber` reads."""
     parser.add_argument(
         "--model",
-        default=model,
+        default="default",
         help="'default', 'characters' or another model of the package, or a model folder "
-        f"(default: {model})",
+        "(default: default)",
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)"

@@ -13,7 +13,7 @@
 # (CSV or TSV), the layout of LibriSpeech or of Kaldi.  What cannot be used is named and left out.
 # Configurations: finetune (default), tiny (a smoke test: a few updates, not from scratch).
 # Options of this recipe:
-#   --from MODEL         the model to adapt (default: characters, which can spell any word)
+#   --from MODEL         the model to adapt (default: that of the package)
 #   --models "A B"       before, after, scratch: what is measured (default: all three);
 #                        scratch has the same data and units, but starts from random weights, with
 #                        the architecture in the configuration: that of the model in the package
@@ -22,7 +22,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
 extra_options=(from models)
-conf=finetune from=characters models="" tune_options=()
+conf=finetune from=default models="" tune_options=()
 data="${ASR_DATA:+$ASR_DATA/vctk_p239/manifest.tsv}"
 parse_options "$@"
 
