@@ -17,7 +17,7 @@ from tests.recipe_scripts import imported
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "dnc"
-MODULES = ("dnc_cell", "dnc_tasks", "dnc_train")
+MODULES = ("dnc_steps", "dnc_cell", "dnc_tasks", "dnc_train")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def recipe() -> Iterator[SimpleNamespace]:
 def test_content_finds_the_slot_that_looks_like_the_key(recipe: SimpleNamespace) -> None:
     memory = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]]])
     keys = torch.tensor([[[0.0, 1.0], [5.0, 0.0]]])
-    directions = recipe.dnc_cell.normalize(memory)
-    weights = recipe.dnc_cell.content_weights(directions, keys, torch.tensor([[3.0, 1.0]]))
+    weights = recipe.dnc_cell.content_weights(memory, keys, torch.tensor([[3.0, 1.0]]))
     e = np.exp
     expected = np.array(
         [
@@ -78,6 +77,7 @@ def test_links_lead_from_slot_to_slot_in_the_order_of_writing(recipe: SimpleName
 def test_weightings_stay_weightings_and_the_gradient_is_right(recipe: SimpleNamespace) -> None:
     torch.manual_seed(0)
     cell = recipe.dnc_cell.DncCell(3, 5, n_slots=4, word_size=3, n_heads=2).double()
+    cell.compiled = False
     inputs = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
 
     def last_reads(x: torch.Tensor) -> torch.Tensor:
@@ -94,6 +94,31 @@ def test_weightings_stay_weightings_and_the_gradient_is_right(recipe: SimpleName
         return state.reads
 
     assert torch.autograd.gradcheck(last_reads, (inputs,))
+
+
+def test_the_compiled_step_is_the_readable_one(recipe: SimpleNamespace) -> None:
+    torch.manual_seed(0)
+    cell = recipe.dnc_cell.DncCell(3, 6, n_slots=5, word_size=4, n_heads=2)
+    inputs = torch.randn(7, 3, 3)
+    weights = [torch.randn(7, *shape) for shape in ((3, 5, 4), (3, 5), (3, 5, 5))]
+    found = []
+    for compiled in (False, True):
+        cell.compiled = compiled
+        cell.zero_grad()
+        state, states = cell.initial_state(3), []
+        for x in inputs:
+            state = cell(x, state)
+            states.append(state)
+        values = [
+            torch.stack([getattr(state, name) for state in states])
+            for name in ("memory", "usage", "links", "precedence", "read_weights", "reads")
+        ]
+        # A loss in which all parts of all states have a share.
+        loss = sum((v * w).sum() for v, w in zip(values, weights, strict=False))
+        (loss + values[3].square().sum() + values[5].square().sum()).backward()
+        found.append([*values, *(parameter.grad.clone() for parameter in cell.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
 
 
 def test_a_sequence_gives_the_same_alone_and_in_a_batch(recipe: SimpleNamespace) -> None:
@@ -122,6 +147,48 @@ def test_answers_follow_from_the_inputs(recipe: SimpleNamespace, task: str) -> N
             assert answers == expected
             assert inputs[5:] == [9] + [10] * 5
     assert batch.weight == float(asked.sum())
+
+
+class Remembered(torch.nn.Module):
+    """Is as sure of the right answers of a batch as it is told to be."""
+
+    def __init__(self, targets: torch.Tensor) -> None:
+        super().__init__()
+        self.targets, self.sureness = targets, 0.0
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        answers = torch.nn.functional.one_hot(self.targets.clamp_min(0), 9)
+        return answers.float() * self.sureness
+
+
+def test_sequences_grow_when_the_longest_are_learned(recipe: SimpleNamespace) -> None:
+    size = recipe.dnc_tasks.TaskSize(n_symbols=9, longest=6)
+    chance = np.random.default_rng(0)
+    batch, shorter = (
+        recipe.dnc_tasks.make_batch("copy", size, length, 4, chance) for length in (5, 2)
+    )
+    network = Remembered(batch.targets)
+    loss = recipe.dnc_train.SequenceLoss(network, 5, 6)
+    batches = recipe.dnc_tasks.MemoryBatches(
+        "copy", size, lambda: int(loss.longest), batch_size=2, per_epoch=200, seed=0
+    )
+    lengths = [one.length for one in batches.epoch(0, 0)]
+    assert set(lengths) == {1, 2, 3, 4, 5}
+    assert lengths.count(5) > 100
+    for _ in range(20):
+        assert float(loss(batch)) == pytest.approx(20 * np.log(9), rel=1e-5)
+    assert loss.longest == 5
+    network.sureness, network.targets = 20.0, shorter.targets
+    for _ in range(20):
+        loss(shorter)
+    assert loss.longest == 5
+    network.targets = batch.targets
+    for _ in range(20):
+        loss(batch)
+    assert loss.longest == 6
+    again = recipe.dnc_train.SequenceLoss(network, 5, 6)
+    again.load_state_dict(loss.state_dict())
+    assert again.longest == 6
 
 
 @pytest.mark.recipe

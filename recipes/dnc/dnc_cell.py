@@ -6,6 +6,7 @@ Shape letters besides the usual: N slots of the memory, W size of a slot, R read
 from dataclasses import dataclass
 
 import torch
+from dnc_steps import memory_step
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,26 +77,46 @@ class Interface:
     read_modes: Tensor
 
     @staticmethod
-    def sizes(word_size: int, n_heads: int) -> list[int]:
-        """Return how many numbers each part has, in the order of the attributes."""
+    def sizes(word_size: int, n_heads: int) -> dict[str, int]:
+        """Return how many numbers each part has, in the order in which they come."""
         W, R = word_size, n_heads
-        return [R * W, R, W, 1, W, W, R, 1, 1, 3 * R]
+        numbers = {"read_keys": R * W, "write_key": W, "write_vector": W}
+        strengths = {"read_strengths": R, "write_strength": 1}
+        gates = {"erase": W, "free_gates": R, "allocation_gate": 1, "write_gate": 1}
+        return numbers | strengths | gates | {"read_modes": 3 * R}
+
+    @staticmethod
+    def activate(vector: Tensor, word_size: int, n_heads: int) -> tuple[Tensor, ...]:
+        """Bring the parts of the controller's output (B, sum of sizes) to their ranges.
+
+        Returns:
+            Numbers, strengths, gates and modes, each the parts of one range side by side.
+        """
+        W, R = word_size, n_heads
+        numbers, strengths, gates, modes = vector.split(
+            [(R + 2) * W, R + 1, W + R + 2, 3 * R], dim=-1
+        )
+        modes = modes.unflatten(-1, (R, 3)).softmax(-1).flatten(1)
+        return numbers, 1 + F.softplus(strengths), gates.sigmoid(), modes
 
     @classmethod
-    def parse(cls, vector: Tensor, word_size: int, n_heads: int) -> "Interface":
-        """Cut the controller's output (B, sum of sizes) up and bring each part to its range."""
-        parts = vector.split(cls.sizes(word_size, n_heads), dim=-1)
+    def parse(cls, activated: tuple[Tensor, ...], word_size: int, n_heads: int) -> "Interface":
+        """Cut up what `activate` returns."""
+        W, R = word_size, n_heads
+        numbers, strengths, gates, modes = activated
+        read_keys, write_key, write_vector = numbers.split([R * W, W, W], dim=-1)
+        erase, free, allocation, write = gates.split([W, R, 1, 1], dim=-1)
         return cls(
-            read_keys=parts[0].unflatten(-1, (n_heads, word_size)),
-            read_strengths=1 + F.softplus(parts[1]),
-            write_key=parts[2],
-            write_strength=1 + F.softplus(parts[3][:, 0]),
-            erase=parts[4].sigmoid(),
-            write_vector=parts[5],
-            free_gates=parts[6].sigmoid(),
-            allocation_gate=parts[7].sigmoid(),
-            write_gate=parts[8].sigmoid(),
-            read_modes=parts[9].unflatten(-1, (n_heads, 3)).softmax(-1),
+            read_keys=read_keys.unflatten(-1, (R, W)),
+            read_strengths=strengths[:, :R],
+            write_key=write_key,
+            write_strength=strengths[:, R],
+            erase=erase,
+            write_vector=write_vector,
+            free_gates=free,
+            allocation_gate=allocation,
+            write_gate=write,
+            read_modes=modes.unflatten(-1, (R, 3)),
         )
 
 
@@ -180,6 +201,9 @@ class DncCell(nn.Module):
         word_size: W.
         n_heads: read heads, R.
 
+    Attributes:
+        compiled: whether a CPU takes `dnc_steps` for the memory, not `reference_step`.
+
     Reference: Graves et al., "Hybrid computing using a neural network with dynamic external
     memory", Nature 538, 2016.
     """
@@ -189,20 +213,25 @@ class DncCell(nn.Module):
     ) -> None:
         super().__init__()
         self.n_slots, self.word_size, self.n_heads = n_slots, word_size, n_heads
+        self.compiled = True
         self.controller = LSTMCell(input_size + n_heads * word_size, hidden_size)
-        n_interface = sum(Interface.sizes(word_size, n_heads))
+        n_interface = sum(Interface.sizes(word_size, n_heads).values())
         self.interface = nn.Linear(hidden_size, n_interface)
         self._start_sharp()
 
     @torch.no_grad()
     def _start_sharp(self) -> None:
         sizes = Interface.sizes(self.word_size, self.n_heads)
-        weights, biases = self.interface.weight.split(sizes), self.interface.bias.split(sizes)
-        read_key, read_strength, write_key, _, _, vector, free, allocation, write, _ = range(10)
-        for part in (read_key, write_key, vector):
+        weights, biases = (
+            dict(zip(sizes, tensor.split([*sizes.values()]), strict=True))
+            for tensor in (self.interface.weight, self.interface.bias)
+        )
+        for part in ("read_keys", "write_key", "write_vector"):
             weights[part].mul_(4)
-        for part, value in ((read_strength, 3.0), (free, -2.0), (allocation, 2.0), (write, 2.0)):
-            biases[part].add_(value)
+        biases["read_strengths"].add_(3)
+        biases["free_gates"].sub_(2)
+        biases["allocation_gate"].add_(2)
+        biases["write_gate"].add_(2)
 
     def initial_state(self, n_sequences: int) -> DncState:
         """Return an empty memory and a controller at rest."""
@@ -225,7 +254,24 @@ class DncCell(nn.Module):
         """Return the state after input x (B, I)."""
         controller_input = torch.cat([x, state.reads.flatten(1)], dim=-1)
         hidden, cell = self.controller(controller_input, (state.hidden, state.cell))
-        told = Interface.parse(self.interface(hidden), self.word_size, self.n_heads)
+        told = Interface.activate(self.interface(hidden), self.word_size, self.n_heads)
+        if self.compiled and x.device.type == "cpu":
+            parts = (state.memory, state.usage, state.links, state.precedence)
+            step = memory_step((*parts, state.write_weights, state.read_weights), told)
+            return DncState(*step, hidden, cell)
+        return self.reference_step(state, told, hidden, cell)
+
+    def reference_step(
+        self, state: DncState, activated: tuple[Tensor, ...], hidden: Tensor, cell: Tensor
+    ) -> DncState:
+        """Return the state after the controller has said what is to be done.
+
+        Args:
+            state: before the step.
+            activated: see `Interface.activate`.
+            hidden, cell: the controller's state after the step.
+        """
+        told = Interface.parse(activated, self.word_size, self.n_heads)
 
         # u <- (u + w - u w) prod over heads of (1 - f w_read): written slots are in use, read
         # ones that are set free are not.

@@ -1,7 +1,7 @@
 """What the memory is for: copying, associative recall and sorting, made by code."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,11 +39,13 @@ class MemoryBatch:
     """Sequences of one length.
 
     Attributes:
+        length: symbols to copy or sort, or pairs.
         tokens: (B, T) int64.
         targets: (B, T) int64, IGNORED where nothing is to be said.
         name: for an error message.
     """
 
+    length: int
     tokens: Tensor
     targets: Tensor
     name: str
@@ -60,7 +62,7 @@ class MemoryBatch:
 
     def to(self, device: torch.device) -> "MemoryBatch":
         """Return the batch on a device."""
-        return MemoryBatch(self.tokens.to(device), self.targets.to(device), self.name)
+        return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device))
 
 
 def make_batch(
@@ -96,25 +98,33 @@ def make_batch(
     targets = np.full_like(inputs, IGNORED)
     targets[:, -answers.shape[1] :] = answers
     name = f"{n_sequences} sequences of length {length} to {task}"
-    return MemoryBatch(torch.from_numpy(inputs), torch.from_numpy(targets), name)
+    return MemoryBatch(length, torch.from_numpy(inputs), torch.from_numpy(targets), name)
 
 
 class MemoryBatches:
-    """Batches without end, each of a length drawn from 1 to the longest.
+    """Batches without end, half of them as long as may be now, the others of any length below.
 
     Args:
         task: one of TASKS.
         size: symbols and lengths.
+        longest: returns how long the sequences may be now.
         batch_size: B.
         per_epoch: batches called an epoch.
         seed: decides the sequences.
     """
 
     def __init__(
-        self, task: str, size: TaskSize, *, batch_size: int, per_epoch: int, seed: int
+        self,
+        task: str,
+        size: TaskSize,
+        longest: Callable[[], int],
+        *,
+        batch_size: int,
+        per_epoch: int,
+        seed: int,
     ) -> None:
-        self.task, self.size, self.batch_size = task, size, batch_size
-        self.per_epoch, self.seed = per_epoch, seed
+        self.task, self.size, self.longest = task, size, longest
+        self.batch_size, self.per_epoch, self.seed = batch_size, per_epoch, seed
 
     def __len__(self) -> int:
         return self.per_epoch
@@ -123,7 +133,9 @@ class MemoryBatches:
         """Yield the batches of an epoch from number `start`."""
         for number in range(start, self.per_epoch):
             generator = np.random.default_rng((self.seed, epoch, number))
-            length = int(generator.integers(1, self.size.longest, endpoint=True))
+            longest = self.longest()
+            is_longest = generator.random() < 0.5
+            length = longest if is_longest else int(generator.integers(1, longest, endpoint=True))
             yield make_batch(self.task, self.size, length, self.batch_size, generator)
 
     def largest(self) -> MemoryBatch:
