@@ -47,6 +47,15 @@ def manifests(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return output
 
 
+def test_some_speakers_and_strings(recordings: Path, tmp_path: Path) -> None:
+    program = RECIPE / "prepare.py"
+    done = run(sys.executable, program, recordings, tmp_path, "--speakers", 1, "--strings", 3, 2, 1)
+    assert done.returncode == 0, done.stderr
+    assert "official: 20 train, 40 dev, 50 test" in done.stdout
+    assert "connected: 23 train, 2 dev, 1 test" in done.stdout
+    assert {u.speaker for u in read_manifest(tmp_path / "connected-train.jsonl")} == {"anna"}
+
+
 def parts(manifests: Path, name: str) -> dict[str, list[Utterance]]:
     return {p: read_manifest(manifests / f"{name}-{p}.jsonl") for p in ("train", "dev", "test")}
 

@@ -32,7 +32,8 @@ from asr.manifest import Utterance, write_manifest
 __all__ = ["Recording", "main", "read_recordings"]
 
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-N_STRINGS = {"train": 500, "dev": 120, "test": 300}
+PARTS = ("train", "dev", "test")
+N_STRINGS = (500, 120, 300)
 N_DIGITS = (3, 7)
 SILENCE_SECONDS = (0.05, 0.4)
 
@@ -65,13 +66,17 @@ class Recording:
         return Utterance(self.path, self.duration, WORDS[self.digit], self.speaker)
 
 
-def read_recordings(folder: Path) -> list[Recording]:
+def read_recordings(folder: Path, n_speakers: int | None = None) -> list[Recording]:
     """Find the recordings in a folder or below it.
+
+    Args:
+        folder: where they are.
+        n_speakers: only those of the first so many speakers by name; None: all.
 
     Raises:
         ManifestError: a file with another kind of name, or a part without recordings.
     """
-    recordings = []
+    named = []
     for path in find(folder):
         digit, _, rest = path.stem.partition("_")
         speaker, _, index = rest.rpartition("_")
@@ -80,8 +85,10 @@ def read_recordings(folder: Path) -> list[Recording]:
                 f"{path}: is not named DIGIT_SPEAKER_INDEX; the recordings of the Free Spoken "
                 "Digit Dataset are needed, alone in their folder"
             )
-        recordings.append(Recording(path, int(digit), speaker, int(index), inspect(path).duration))
-    for part in ("train", "dev", "test"):
+        named.append((path, int(digit), speaker, int(index)))
+    speakers = sorted({speaker for _, _, speaker, _ in named})[:n_speakers]
+    recordings = [Recording(*one, inspect(one[0]).duration) for one in named if one[2] in speakers]
+    for part in PARTS:
         if not any(recording.part == part for recording in recordings):
             raise ManifestError(f"{folder}: holds no recording for the {part} part")
     return recordings
@@ -175,14 +182,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Manifests of the Free Spoken Digit Dataset.")
     parser.add_argument("data", type=Path, help="folder with DIGIT_SPEAKER_INDEX.flac or .wav")
     parser.add_argument("output", type=Path, help="receives the manifests and joined recordings")
+    parser.add_argument("--speakers", type=int, help="only so many, by name (default: all)")
+    parser.add_argument(
+        "--strings", type=int, nargs=3, default=N_STRINGS, metavar="N",
+        help="joined for train, dev and test (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the joined recordings")
     arguments = parser.parse_args(argv)
     output: Path = arguments.output
     try:
-        recordings = read_recordings(arguments.data)
+        recordings = read_recordings(arguments.data, arguments.speakers)
         parts = {
             part: [recording for recording in recordings if recording.part == part]
-            for part in ("train", "dev", "test")
+            for part in PARTS
         }
         official = {part: [r.utterance() for r in found] for part, found in parts.items()}
         _write(output, "official", official)
@@ -190,8 +202,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write(output, f"without-{speaker}", without_speaker(recordings, speaker))
         generator = np.random.default_rng(arguments.seed)
         connected = {
-            part: connect(found, N_STRINGS[part], output / "connected" / part, generator)
-            for part, found in parts.items()
+            part: connect(parts[part], n_strings, output / "connected" / part, generator)
+            for part, n_strings in zip(PARTS, arguments.strings, strict=True)
         }
         # Strings alone leave CTC guessing for long what belongs where.
         connected["train"] = official["train"] + connected["train"]

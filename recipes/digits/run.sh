@@ -8,7 +8,7 @@
 #
 # --data is the folder with DIGIT_SPEAKER_INDEX.flac or .wav, or one above it, as it comes with
 #   git clone https://github.com/Jakobovski/free-spoken-digit-dataset
-# Configurations: digits (default), tiny (a smoke test of some seconds, seed 0 alone).
+# Configurations: digits (default), tiny (a smoke test of some seconds, seed 0 and two speakers alone).
 # Options of this recipe:
 #   --seeds "0 1 2"      models for the official split
 #   --variants "A B"     further models: loso (each speaker in turn is the test, the others train)
@@ -18,12 +18,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
 extra_options=(seeds variants)
-conf=digits seeds="" variants=""
+conf=digits seeds="" variants="" some=()
 data="${ASR_DATA:+$ASR_DATA/fsdd}"
 parse_options "$@"
 
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    seeds="${seeds:-0}" variants="${variants:-none}"
+    seeds="${seeds:-0}" variants="${variants:-none}" some=(--speakers 2 --strings 60 40 40)
 fi
 seeds="${seeds:-0 1 2}" variants="${variants:-loso connected}"
 [[ -n $data ]] || fail "--data DIR is needed: the recordings of the Free Spoken Digit Dataset"
@@ -54,7 +54,7 @@ list_models() {
 }
 
 prepare() {
-    "$python" "$recipe/prepare.py" "$data" "$exp/manifests"
+    "$python" "$recipe/prepare.py" "$data" "$exp/manifests" ${some[@]+"${some[@]}"}
     # So many pieces that each digit is one: the whole-word models that small vocabularies have.
     asr prepare --tokenizer bpe --size 52 "$exp/manifests/connected-train.jsonl" \
         --output "$exp/tokenizer"
