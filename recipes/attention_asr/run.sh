@@ -20,12 +20,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
 extra_options=(models width utterances)
-conf=full models="" width=8 utterances=""
+conf=full models="" width=8 utterances="" digits_conf=digits
 data="${ASR_DATA:+$ASR_DATA/fsdd}"
 parse_options "$@"
 
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    models="${models:-ctc joint}" utterances="${utterances:-40}"
+    models="${models:-ctc joint}" utterances="${utterances:-40}" digits_conf=tiny
 fi
 models="${models:-ctc attention joint}"
 [[ -n $data ]] || fail "--data DIR is needed: the recordings of the Free Spoken Digit Dataset"
@@ -38,7 +38,8 @@ manifests="$exp/digits/manifests"
 set="connected${utterances:+-last-$utterances}"
 
 prepare() {
-    bash "$root/recipes/digits/run.sh" --data "$data" --exp "$exp/digits" --stop-stage prepare
+    bash "$root/recipes/digits/run.sh" --data "$data" --exp "$exp/digits" --conf "$digits_conf" \
+        --stop-stage prepare
     local part
     if [[ -n $utterances ]]; then
         for part in train dev test; do
