@@ -39,6 +39,9 @@ class PictureConfig(Section):
     inside_fraction: float = Field(
         default=0.4, ge=0, le=1, description="of pairs of which one fits into the other"
     )
+    train_inside_fraction: float = Field(
+        default=0.8, ge=0, le=1, description="the same of the pictures to train on"
+    )
     held_out_pairs: float = Field(default=0.2, gt=0, lt=1, description="of all pairs of kinds")
     held_out_things: list[str] = Field(default=["green triangle", "blue square"], min_length=1)
     n_dev: int = Field(default=1000, ge=1)

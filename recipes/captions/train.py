@@ -81,7 +81,13 @@ class PictureBatch:
 
 
 def make_batch(
-    config: CaptionsConfig, model: str, choice: Choice, n_pictures: int, seed: tuple[int, ...]
+    config: CaptionsConfig,
+    model: str,
+    choice: Choice,
+    n_pictures: int,
+    seed: tuple[int, ...],
+    *,
+    is_training: bool = False,
 ) -> PictureBatch:
     """Draw pictures for a model; for those that name one thing, pictures of one thing.
 
@@ -91,6 +97,7 @@ def make_batch(
         choice: what may be in them.
         n_pictures: how many.
         seed: decides everything.
+        is_training: draw as many pairs one inside the other as are wanted to train on.
     """
     pictures, generator = config.pictures, np.random.default_rng(seed)
     is_single = model in ONE_TO_ONE
@@ -101,7 +108,7 @@ def make_batch(
         generator,
         picture_size=pictures.size,
         single_fraction=fraction,
-        inside_fraction=pictures.inside_fraction,
+        inside_fraction=pictures.train_inside_fraction if is_training else pictures.inside_fraction,
     )
     drawn = draw(scenes, generator, picture_size=pictures.size, noise=pictures.noise)
     ids = {word: number for number, word in enumerate(WORDS)}
@@ -147,7 +154,7 @@ class PictureBatches:
 
     def _batch(self, seed: tuple[int, ...]) -> PictureBatch:
         size = self.config.training.batch_size
-        return make_batch(self.config, self.model, self.choice, size, seed)
+        return make_batch(self.config, self.model, self.choice, size, seed, is_training=True)
 
 
 class PictureTraining(nn.Module):
