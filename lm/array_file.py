@@ -58,13 +58,13 @@ def write_arrays(
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         entry = {"name": name, "dtype": data.dtype.str[1:], "size": len(data), "offset": offset}
         entry["crc32"] = zlib.crc32(data.data)
-        content: bytes | memoryview = data.data
+        content: bytes | memoryview = data.view(np.uint8).data
         if compress:
             content, entry["differences"] = _packed(data)
             entry["n_bytes"] = len(content)
         entries.append(entry)
         written.append(content)
-        offset += _aligned(_n_bytes(content))
+        offset += _aligned(len(content))
     head = json.dumps({**fields, "arrays": entries}, ensure_ascii=False).encode()
     version = _COMPRESSED if compress else _RAW
     start = MAGIC + _HEAD.pack(version, len(head), zlib.crc32(head)) + head
@@ -120,11 +120,12 @@ def read_arrays(
         first = offset + entry["offset"]
         n_bytes = entry["size"] * dtype.itemsize
         stored = entry.get("n_bytes", n_bytes)
-        data: NDArray[np.uint8] | None = np.asarray(content[first : first + stored])
-        if data is None or len(data) != stored:
+        kept = np.asarray(content[first : first + stored])
+        if len(kept) != stored:
             raise _damaged(name, f"{content.size} bytes are too few")
+        data: NDArray[np.uint8] | None = kept
         if "n_bytes" in entry:
-            data = _unpacked(data, dtype, n_bytes, differences=entry["differences"])
+            data = _unpacked(kept, dtype, n_bytes, differences=entry["differences"])
         if data is None or (verify and zlib.crc32(data.data) != entry["crc32"]):
             raise _damaged(name, f"the array {entry['name']} is not as written")
         arrays[entry["name"]] = data.view(dtype)
@@ -170,9 +171,5 @@ def _aligned(n_bytes: int) -> int:
     return -(-n_bytes // _ALIGNMENT) * _ALIGNMENT
 
 
-def _n_bytes(data: bytes | memoryview) -> int:
-    return data.nbytes if isinstance(data, memoryview) else len(data)
-
-
 def _padded(data: bytes | memoryview) -> bytes:
-    return bytes(data) + bytes(_aligned(_n_bytes(data)) - _n_bytes(data))
+    return bytes(data) + bytes(_aligned(len(data)) - len(data))

@@ -23,6 +23,12 @@ def test_prior_is_the_mean_over_frames() -> None:
     assert token_prior([first, second]) == (0.583333, 0.416667, 1e-06)
 
 
+def test_without_audio_there_is_no_prior() -> None:
+    for recordings in ([], [torch.zeros(0, 3)]):
+        with pytest.raises(ConfigError, match="no audio to measure"):
+            token_prior(recordings)
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
 def test_what_is_left_is_a_distribution(scale: float) -> None:
     log_probs = torch.randn(2, 4, 3).log_softmax(-1)

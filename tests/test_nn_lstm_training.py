@@ -1,5 +1,11 @@
 """The LSTM for training: equal to torch's in float32, as exact as torch's in bfloat16."""
 
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +13,8 @@ from torch import Tensor, nn
 from asr.nn.cells import CellWeights
 from asr.nn.lstm_training import train_lstm, trains_faster
 from asr.nn.recurrent import RecurrentLayer
+
+ROOT = Path(__file__).parents[1]
 
 
 def make(dtype: torch.dtype, shape: tuple[int, int, int, int]) -> list[Tensor]:
@@ -134,3 +142,24 @@ def test_where_it_is_used() -> None:
     assert not trains_faster(x.bfloat16(), small)
     with torch.no_grad():
         assert not trains_faster(x.bfloat16(), large)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_same_uncompiled(dtype: torch.dtype) -> None:
+    """NUMBA_DISABLE_JIT, as debuggers set it, runs the loops as they stand."""
+    program = (
+        "import sys, torch; from tests.test_nn_lstm_training import make, ours;"
+        f"torch.save([x.detach() for x in ours(make({dtype}, (3, 2, 2, 3)))], sys.argv[1])"
+    )
+    found = []
+    for switch in ("0", "1"):
+        with tempfile.NamedTemporaryFile() as file:
+            environment = {**os.environ, "NUMBA_DISABLE_JIT": switch}
+            subprocess.run(
+                [sys.executable, "-c", program, file.name], env=environment, cwd=ROOT, check=True
+            )
+            found.append(torch.load(file.name))
+    for compiled, plain in zip(*found, strict=True):
+        torch.testing.assert_close(
+            compiled, plain, atol=1e-5, rtol=2e-2 if dtype.itemsize == 2 else 1e-4
+        )

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from asr.errors import ConfigError
+
 __all__ = ["token_prior", "without_prior"]
 
 # Below that a token has not been heard; what is taken off stays bounded.
@@ -16,9 +18,17 @@ def token_prior(recordings: Sequence[Tensor]) -> tuple[float, ...]:
 
     Args:
         recordings: log P(symbol | frame) of each, (T, V).
+
+    Raises:
+        ConfigError: there is no frame in them.
     """
+    n_frames = sum(map(len, recordings))
+    if not n_frames:
+        raise ConfigError(
+            "no audio to measure the tokens' prior on; a dev set that can be read is needed"
+        )
     total = torch.stack([each.double().exp().sum(0) for each in recordings]).sum(0)
-    mean = (total / sum(len(each) for each in recordings)).clamp(min=_LEAST)
+    mean = (total / n_frames).clamp(min=_LEAST)
     return tuple(float(f"{value:.6g}") for value in mean.tolist())
 
 

@@ -4,7 +4,6 @@ Arrays of bfloat16 come as the uint16 of their bits.  torch takes five passes ov
 score them, and as many backwards; a decoder does that once a step.
 """
 
-import os
 from typing import Any
 
 import numba
@@ -151,7 +150,6 @@ def _sum(x: Any) -> Any:
     return total
 
 
-if not os.environ.get("NUMBA_DISABLE_JIT"):
-    _sum = _summing(_sum)
-    forward_attention = _compiled(forward_attention)
-    backward_attention = _compiled(backward_attention)
+_sum = _summing(_sum)
+forward_attention = _compiled(forward_attention)
+backward_attention = _compiled(backward_attention)
