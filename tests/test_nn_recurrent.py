@@ -175,7 +175,7 @@ def test_packed_path_equals_padded_path(cell: str, bidirectional: bool) -> None:
     lengths = torch.tensor([5, 8, 1, 0])
     state = tuple(torch.randn_like(part) for part in layer.initial_state(4))
     packed, _ = layer._run_packed(x, lengths, state)
-    padded = layer._run_each_direction(x, lengths, state)
+    padded, _ = layer._run_each_direction(x, lengths, state)
     torch.testing.assert_close(layer._finish(packed, lengths), layer._finish(padded, lengths))
 
 

@@ -120,11 +120,11 @@ class RecurrentLayer(nn.Module):
         if self.engine == "reference":
             h, _ = self._unroll(x, lengths, state)
         elif self._has_faster_training(x):
-            h, _ = self._run_training(x, lengths, state)
+            h, _ = self._run_each_direction(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
             h, _ = self._run_whole(x, lengths, state)
         elif x.device.type == "cpu":
-            h = self._run_each_direction(x, lengths, state)
+            h, _ = self._run_each_direction(x, lengths, state)
         else:
             h, _ = self._run_packed(x, lengths, state)
         return self._finish(h, lengths)
@@ -147,7 +147,8 @@ class RecurrentLayer(nn.Module):
         if self.engine == "reference":
             h, state = self._unroll(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
-            run = self._run_training if self._has_faster_training(x) else self._run_whole
+            is_training = self._has_faster_training(x)
+            run = self._run_each_direction if is_training else self._run_whole
             h, state = run(x, lengths, state)
         else:
             h, state = self._run_packed(x, lengths, state)
@@ -202,19 +203,6 @@ class RecurrentLayer(nn.Module):
     def _has_faster_training(self, x: Tensor) -> bool:
         return self.cell == "lstm" and trains_faster(x, self.weights())
 
-    def _run_training(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return outputs and states after the last step; in padding, as if it were read."""
-        outputs, cells = [], []
-        for direction, weights in enumerate(self.weights()):
-            source = reverse_padded(x, lengths) if direction == 1 else x
-            h, c = (part[direction] for part in state)
-            y, cell = train_lstm(source.transpose(0, 1).contiguous(), h, c, weights)
-            y = y.transpose(0, 1)
-            outputs.append(reverse_padded(y, lengths) if direction == 1 else y)
-            cells.append(cell)
-        last = [y[:, 0 if direction == 1 else -1] for direction, y in enumerate(outputs)]
-        return torch.cat(outputs, -1), (torch.stack(last), torch.stack(cells).to(x.dtype))
-
     def _run_packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         # A packed sequence has at least one frame: those of an empty one are undone here.
         packed = pack_padded_sequence(
@@ -228,18 +216,30 @@ class RecurrentLayer(nn.Module):
         after = _as_state(final)
         return h, tuple(old.where(is_empty, new) for old, new in zip(state, after, strict=True))
 
-    def _run_each_direction(self, x: Tensor, lengths: Tensor, state: State) -> Tensor:
+    def _run_each_direction(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return outputs and states after the last step, as if the padding were read, too."""
         # On a CPU torch runs a packed sequence without oneDNN, 3 to 4 times slower than a padded
         # one.  Read forwards, padding comes too late to matter; so the backward direction reads
         # each sequence reversed on its own.
-        kernel = _SEQUENCE_KERNELS[self.cell]
-        outputs = []
+        outputs, states = [], []
         for direction, weights in enumerate(self.weights()):
-            before = _as_torch(tuple(part[direction, None] for part in state))
             source = reverse_padded(x, lengths) if direction == 1 else x
-            h = kernel(source, before, weights, True, 1, 0.0, self.training, False, True)[0]
-            outputs.append(reverse_padded(h, lengths) if direction == 1 else h)
-        return torch.cat(outputs, -1)
+            before = tuple(part[direction] for part in state)
+            y, after = self._run_direction(source, before, weights)
+            outputs.append(reverse_padded(y, lengths) if direction == 1 else y)
+            states.append(after)
+        return torch.cat(outputs, -1), tuple(map(torch.stack, zip(*states, strict=True)))
+
+    def _run_direction(self, x: Tensor, state: State, weights: CellWeights) -> tuple[Tensor, State]:
+        """Read whole sequences, (B, T, I), from a state, each part (B, H)."""
+        if self._has_faster_training(x):
+            h, c = state
+            steps, last = train_lstm(x.transpose(0, 1).contiguous(), h, c, weights)
+            return steps.transpose(0, 1), (steps[-1], last.to(x.dtype))
+        before = _as_torch(tuple(part[None] for part in state))
+        kernel = _SEQUENCE_KERNELS[self.cell]
+        y, *after = kernel(x, before, weights, True, 1, 0.0, self.training, False, True)
+        return y, tuple(part[0] for part in after)
 
 
 class RecurrentStack(nn.Module):
