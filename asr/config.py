@@ -117,6 +117,9 @@ class ModelConfig(Section):
     intermediate_layers: list[int] = Field(default=[], description="CTC heads after these layers")
     intermediate_weight: float = Field(default=0.3, ge=0, lt=1)
     consistency_weight: float = Field(default=0.0, ge=0, description="CR-CTC; 0 switches it off")
+    crf_weight: float = Field(
+        default=0.0, ge=0, le=1, description="CTC-CRF's share of the loss; 0 switches it off"
+    )
 
 
 class TrainingConfig(Section):

@@ -21,6 +21,7 @@ from asr.frequency_warp import FrequencyWarp
 from asr.manifest import Utterance, read_manifest
 from asr.metrics import score
 from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
+from asr.models.ctc_crf import LabelTrigram, log_partition
 from asr.models.recognizer import HOP_SECONDS, Recognizer
 from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
 from asr.toml_config import claim_folder
@@ -39,6 +40,8 @@ _FIXED = (
 )
 N_FOR_STATISTICS = 500
 """Utterances from which the global mean and deviation of the features are estimated."""
+MAX_CRF_SYMBOLS = 100
+"""CTC-CRF keeps a weight for every two labels, utterance and frame."""
 
 
 class RecognizerTraining(nn.Module, ABC):
@@ -68,11 +71,13 @@ MakeTraining = Callable[[Recognizer, SpecAugment | None], RecognizerTraining]
 
 
 class CtcTraining(RecognizerTraining):
-    """A recogniser with the CTC loss.
+    """A recogniser with the CTC loss, or in part that of CTC-CRF.
 
-    The loss of an utterance is
+    The loss of an utterance with labels l is
 
-        (1 - w) * ctc(output) + w * mean over heads of ctc(head)
+        (1 - w) * loss(output) + w * mean over heads of ctc(head)
+        loss(output) = (1 - r) * ctc(output) + r * crf(output)
+                     = ctc(output) + r * (log Z(output) - log p(l))
 
     and with consistency weight c it is the mean of that over two SpecAugment views a and b,
     plus c * consistency(a, b).
@@ -82,6 +87,8 @@ class CtcTraining(RecognizerTraining):
         spec_augment: masks features; None for none.
         intermediate_weight: w, used when the network has intermediate heads.
         consistency_weight: c; 0 computes one view only.
+        crf_weight: r, 0 to 1.
+        trigram: p(l), needed where r is not 0.
     """
 
     def __init__(
@@ -91,11 +98,15 @@ class CtcTraining(RecognizerTraining):
         *,
         intermediate_weight: float = 0.0,
         consistency_weight: float = 0.0,
+        crf_weight: float = 0.0,
+        trigram: LabelTrigram | None = None,
     ) -> None:
         super().__init__(recognizer)
         self.spec_augment = spec_augment
         self.intermediate_weight = intermediate_weight
         self.consistency_weight = consistency_weight
+        self.crf_weight = crf_weight
+        self.trigram = trigram
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss summed over the batch's target tokens, in nats, ()."""
@@ -112,9 +123,9 @@ class CtcTraining(RecognizerTraining):
         return supervised + self.consistency_weight * apart
 
     def measure(self, batch: Batch) -> tuple[Tensor, list[str]]:
-        """Return the summed CTC loss of the output, (), and the texts of the best paths."""
+        """Return the summed loss of the output, (), and the texts of the best paths."""
         output = self.recognizer.log_probs(batch.features, batch.feature_lengths)
-        loss = ctc_loss(output.log_probs, output.lengths, batch.tokens, batch.token_lengths)
+        loss = self._output_loss(output, batch)
         decoded = greedy(
             output.log_probs,
             output.lengths,
@@ -130,14 +141,24 @@ class CtcTraining(RecognizerTraining):
         return output
 
     def _loss(self, output: CtcOutput, batch: Batch) -> Tensor:
-        def one(log_probs: Tensor) -> Tensor:
-            return ctc_loss(log_probs, output.lengths, batch.tokens, batch.token_lengths)
-
-        loss = one(output.log_probs)
+        loss = self._output_loss(output, batch)
         if not output.intermediate:
             return loss
-        heads = torch.stack([one(log_probs) for log_probs in output.intermediate])
+        heads = torch.stack(
+            [
+                ctc_loss(log_probs, output.lengths, batch.tokens, batch.token_lengths)
+                for log_probs in output.intermediate
+            ]
+        )
         return (1 - self.intermediate_weight) * loss + self.intermediate_weight * heads.mean()
+
+    def _output_loss(self, output: CtcOutput, batch: Batch) -> Tensor:
+        loss = ctc_loss(output.log_probs, output.lengths, batch.tokens, batch.token_lengths)
+        if self.trigram is None:
+            return loss
+        log_z = log_partition(output.log_probs, output.lengths, self.trigram)
+        others = log_z - self.trigram.log_prob(batch.tokens, batch.token_lengths)
+        return loss + self.crf_weight * others.sum()
 
 
 def _part(output: CtcOutput, which: slice) -> CtcOutput:
@@ -272,7 +293,11 @@ def train(
     )  # fmt: skip
     cache = data.cache if data.cache in ("features", "device") else "none"
     dev_source = FeatureSource(dev, recognizer.extractor, cache=cache)
-    module = (make_training or _ctc_training)(recognizer, _spec_augment(config))
+    if make_training is None:
+        tokens = [tokenizer.encode(utterance.text) for utterance in utterances]
+        module: RecognizerTraining = _ctc_training(recognizer, _spec_augment(config), tokens)
+    else:
+        module = make_training(recognizer, _spec_augment(config))
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
     settings = FitSettings.of(
         config.training, seed=config.seed, prefix="recognizer.", minimise=("wer", "dev_loss")
@@ -280,13 +305,27 @@ def train(
     return fit(task, batches, settings, folder, world=world, reporter=reporter)
 
 
-def _ctc_training(recognizer: Recognizer, spec_augment: SpecAugment | None) -> CtcTraining:
+def _ctc_training(
+    recognizer: Recognizer, spec_augment: SpecAugment | None, tokens: Sequence[Sequence[int]]
+) -> CtcTraining:
     model = recognizer.config.model
+    trigram = None
+    if model.crf_weight:
+        n_symbols = len(recognizer.tokenizer.symbols)
+        if n_symbols > MAX_CRF_SYMBOLS:
+            raise ConfigError(
+                f"model.crf_weight = {model.crf_weight:g} sums over every label trigram: it takes "
+                f"at most {MAX_CRF_SYMBOLS} symbols, the tokenizer has {n_symbols}; use phones or "
+                "characters, or crf_weight = 0"
+            )
+        trigram = LabelTrigram.estimate(tokens, n_symbols, recognizer.device)
     return CtcTraining(
         recognizer,
         spec_augment,
         intermediate_weight=model.intermediate_weight,
         consistency_weight=model.consistency_weight,
+        crf_weight=model.crf_weight,
+        trigram=trigram,
     )
 
 
@@ -297,7 +336,9 @@ def _tokenizer(config: Config, initial: Recognizer | None) -> Tokenizer:
 
 
 def _with_architecture(config: Config, initial: Config, new_layers: int) -> Config:
-    kept = ("dropout", "intermediate_layers", "intermediate_weight", "consistency_weight")
+    kept = (
+        "dropout", "intermediate_layers", "intermediate_weight", "consistency_weight", "crf_weight"
+    )  # fmt: skip
     free = {name: getattr(config.model, name) for name in kept}
     free["n_layers"] = initial.model.n_layers + new_layers
     model = initial.model.model_copy(update=free)

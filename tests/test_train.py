@@ -68,11 +68,12 @@ def test_learns_to_read_tones(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_every_option_at_once_learns_too(corpus: Path, tmp_path: Path) -> None:
-    """Heads, consistency, masks, speeds, waveform changes, averaging."""
+    """Heads, consistency, CTC-CRF, masks, speeds, waveform changes, averaging."""
     config = configure(
         corpus,
         "model.intermediate_layers=[1]",
         "model.consistency_weight=0.2",
+        "model.crf_weight=0.9",
         "model.projection_size=24",
         "augment.n_time_masks=1",
         "augment.time_mask_frames=4",
@@ -231,6 +232,14 @@ def test_mistakes(
     with pytest.raises(error, match=message) as raised:
         train(configure(corpus, *overrides), tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_too_many_symbols_for_every_trigram(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.train.MAX_CRF_SYMBOLS", 10)
+    with pytest.raises(ConfigError, match="at most 10 symbols, the tokenizer has 29"):
+        train(configure(corpus, "model.crf_weight=1.0"), tmp_path)
 
 
 def test_unknown_characters_are_named(corpus: Path, tmp_path: Path) -> None:
