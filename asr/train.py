@@ -299,8 +299,10 @@ def train(
     else:
         module = make_training(recognizer, _spec_augment(config))
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
+    # Best paths lack the label trigram that CTC-CRF counts on: they say little of the model.
+    minimise = ("dev_loss", "wer") if config.model.crf_weight else ("wer", "dev_loss")
     settings = FitSettings.of(
-        config.training, seed=config.seed, prefix="recognizer.", minimise=("wer", "dev_loss")
+        config.training, seed=config.seed, prefix="recognizer.", minimise=minimise
     )
     return fit(task, batches, settings, folder, world=world, reporter=reporter)
 
