@@ -32,6 +32,7 @@ from asr.checkpoint import (
 )
 from asr.config import TrainingConfig
 from asr.errors import CheckpointError, TrainingError
+from asr.optimizers import eager
 from asr.training_log import Evaluation, Reporter, TrainingLog
 from asr.world import World
 
@@ -311,7 +312,7 @@ class _Run:
         if world.size > 1:
             ids = [world.device] if world.device.type == "cuda" else None
             self.parallel = nn.parallel.DistributedDataParallel(self.module, device_ids=ids)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = eager(torch.optim.AdamW)(
             self._groups(), lr=settings.learning_rate, betas=(0.9, 0.98)
         )
         self.scaler = torch.amp.GradScaler(

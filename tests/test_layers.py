@@ -26,6 +26,7 @@ LAYERS = (
         "asr.manifest",
         "asr.metrics",
         "asr.nn",
+        "asr.optimizers",
         "asr.readme_table",
         "asr.toml_config",
         "asr.torchaudio_safe",

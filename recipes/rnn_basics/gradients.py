@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asr.checkpoint import write_json
 from asr.nn.cells import LSTMCell
+from asr.optimizers import eager
 
 __all__ = ["Counter", "Record", "gradient_norms", "lesson", "recurrent_matrix", "train"]
 
@@ -112,7 +113,7 @@ def train(config: GradientConfig, model: Counter, *, clip: bool, seed: int) -> R
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = list(model.parameters())
-    optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
+    optimizer = eager(torch.optim.SGD)(parameters, lr=config.learning_rate)
     record: Record = {"loss": [], "gradient": [], "weights": []}
     for _ in range(config.steps):
         shape = (config.batch_size, config.task_length, 1)

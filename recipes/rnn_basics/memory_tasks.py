@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from asr.checkpoint import write_json, write_tensors
 from asr.errors import ConfigError
 from asr.nn.recurrent import RecurrentLayer
+from asr.optimizers import eager
 
 __all__ = [
     "Batch",
@@ -214,7 +215,7 @@ def solve(
         seed: decides weights and sequences.
     """
     model = make_model(config, task, cell, delay, seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    optimizer = eager(torch.optim.Adam)(model.parameters(), lr=config.learning_rate)
     test = _draw(config, task, delay, config.n_test, (seed, 1))
     started = time.process_time()
     solved_at, figure, step = None, math.nan, 0

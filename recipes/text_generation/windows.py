@@ -21,6 +21,7 @@ from asr.checkpoint import read_json, read_tensors, write_json, write_tensors
 from asr.errors import TextError
 from asr.nn.cells import State
 from asr.nn.recurrent import RecurrentStack
+from asr.optimizers import eager
 from asr.search import Sampling, sample
 from asr.text import CharTokenizer, load_tokenizer
 
@@ -108,7 +109,7 @@ def train(config: ClassicConfig, text: Characters, folder: Path, seed: int) -> N
     torch.manual_seed(seed)
     model = WindowModel(text.tokenizer.n_tokens - 1, config.hidden_size, config.window)
     # Keras' values.
-    optimizer = torch.optim.RMSprop(
+    optimizer = eager(torch.optim.RMSprop)(
         model.parameters(), lr=config.learning_rate, alpha=0.9, eps=1e-7
     )
     epochs = _resume(model, optimizer, folder)
