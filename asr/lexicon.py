@@ -35,14 +35,20 @@ class Lexicon:
             raise TextError("a lexicon needs words, and one or more phones for each")
         self._read: Callable[[], _Entries] = lambda: own
         self._checksum: int | None = None
+        self._copies: dict[bool, bytes] = {}
         self.spell_unknown = spell_unknown
 
     @classmethod
     def _of_file(
-        cls, read: Callable[[], _Entries], checksum: int, *, spell_unknown: bool
+        cls,
+        read: Callable[[], _Entries],
+        checksum: int,
+        copies: dict[bool, bytes],
+        *,
+        spell_unknown: bool,
     ) -> "Lexicon":
         lexicon = cls.__new__(cls)
-        lexicon._read, lexicon._checksum = read, checksum
+        lexicon._read, lexicon._checksum, lexicon._copies = read, checksum, copies
         lexicon.spell_unknown = spell_unknown
         return lexicon
 
@@ -60,8 +66,19 @@ class Lexicon:
     def checksum(self) -> int:
         """A number that tells one lexicon from another, known of a file without reading words."""
         if self._checksum is None:
-            self._checksum = zlib.crc32("".join(self.lines()).encode())
+            self._checksum = zlib.crc32(self.to_bytes(compressed=False))
         return self._checksum
+
+    def to_bytes(self, *, compressed: bool) -> bytes:
+        """A dictionary in the format of CMUdict: the file as it was read, where it says the same.
+
+        Args:
+            compressed: by gzip
+        """
+        if compressed not in self._copies:
+            data = "".join(self.lines()).encode()
+            self._copies[compressed] = gzip.compress(data, mtime=0) if compressed else data
+        return self._copies[compressed]
 
     def lines(self) -> Iterator[str]:
         """The lines of a dictionary in the format of CMUdict."""
@@ -134,16 +151,16 @@ def read_lexicon(
         raise TextError(f"{path}: cannot be read ({error.strerror})") from None
     checksum = zlib.crc32(data, int(stress))
     return Lexicon._of_file(
-        lambda: _parse(path, data, stress=stress), checksum, spell_unknown=spell_unknown
+        lambda: _parse(path, data, stress=stress),
+        checksum,
+        {path.suffix == ".gz": data} if stress else {},
+        spell_unknown=spell_unknown,
     )
 
 
 def write_lexicon(lexicon: Lexicon, path: str | os.PathLike[str]) -> None:
     """Write a dictionary, compressed if the name ends in .gz; the same bytes each time."""
-    data = "".join(lexicon.lines()).encode()
-    if Path(path).suffix == ".gz":
-        data = gzip.compress(data, mtime=0)
-    Path(path).write_bytes(data)
+    Path(path).write_bytes(lexicon.to_bytes(compressed=Path(path).suffix == ".gz"))
 
 
 def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
@@ -157,7 +174,7 @@ def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
         raise TextError(f"{path}: damaged gzip file ({error}); copy it anew") from None
     entries: dict[str, list[tuple[str, ...]]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        fields = [] if line.startswith(";;;") else line.split(" #")[0].split()
+        fields = [] if line.startswith(";;;") else line.partition(" #")[0].split()
         if not fields:
             continue
         word, *phones = fields
@@ -165,7 +182,9 @@ def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
             raise TextError(f"{path}:{number}: {word!r} has no phones behind it")
         if not stress:
             phones = [phone.rstrip(_STRESS) for phone in phones]
-        known = entries.setdefault(_VARIANT.sub("", word).upper(), [])
+        if word[-1] == ")":
+            word = _VARIANT.sub("", word)
+        known = entries.setdefault(word.upper(), [])
         if tuple(phones) not in known:
             known.append(tuple(phones))
     if not entries:

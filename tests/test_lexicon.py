@@ -84,3 +84,15 @@ def test_cmudict(asr_data: Path) -> None:
 def test_stress_is_seen_in_any_phone() -> None:
     assert has_stress(["", "K", "AH0"])
     assert not has_stress(["", "K", "AH", "|"])
+
+
+def test_a_copy_of_a_file_has_its_bytes(tmp_path: Path) -> None:
+    """Compressing 120,000 words anew at each checkpoint took seconds."""
+    path = _write(tmp_path, ";;; comment\nA AH0\n")
+    copy = tmp_path / "copy.dict"
+    write_lexicon(read_lexicon(path, stress=True), copy)
+    assert copy.read_bytes() == path.read_bytes()
+    write_lexicon(read_lexicon(path), copy)  # what was read says less than the file
+    assert copy.read_text() == "A AH\n"
+    write_lexicon(read_lexicon(path, stress=True), tmp_path / "copy.gz")
+    assert read_lexicon(tmp_path / "copy.gz", stress=True).pronounce("A") == ("AH0",)
