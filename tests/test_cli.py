@@ -1,6 +1,7 @@
 """The command line: what is printed where, and with which exit code it ends."""
 
 import argparse
+import json
 import logging
 import os
 import resource
@@ -216,3 +217,14 @@ def test_verbose_may_stand_on_either_side(
     command(run)
     assert main(arguments) == 0
     assert levels == [level, level]
+
+
+def test_info_shows_a_line_for_each_error_rate(capsys: Capture) -> None:
+    assert main(["info"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    for name, result in facts["figures"].items():
+        (line,) = (line for line in shown if line.endswith(f"  {name}"))
+        assert f"{result['wer']:.1%} ({result['interval'][0]:.1%} to" in line
+    assert max(map(len, shown)) < 120

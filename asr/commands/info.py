@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -43,20 +44,30 @@ def run(arguments: argparse.Namespace) -> int:
         "frame_seconds": recognizer.frame_seconds,
         "decoding": _describe(folder / DECODING_FILE),
         **{f"--decoding {name}": _describe(path) for name, path in find_decodings(folder).items()},
-        **read_json(folder / "metrics.json"),
     }
+    metrics = read_json(folder / "metrics.json")
     if arguments.json:
-        print(json.dumps({**facts, "symbols": recognizer.tokenizer.symbols}, indent=2))
+        print(json.dumps({**facts, **metrics, "symbols": recognizer.tokenizer.symbols}, indent=2))
         return 0
+    figures = metrics.pop("figures", {})
+    facts |= metrics
     width = max(map(len, facts))
     for name, value in facts.items():
         print(
             f"{name:{width}}  {value:,}" if isinstance(value, int) else f"{name:{width}}  {value}"
         )
+    _print_error_rates(figures)
     card = folder / "MODEL_CARD.md"
     if card.exists():
         print(f"{'model card':{width}}  {card}")
     return 0
+
+
+def _print_error_rates(figures: dict[str, dict[str, Any]]) -> None:
+    """Print what `tools/ship_model.py` keeps of evaluations, a line each."""
+    for name, result in figures.items():
+        within = "({:.1%} to {:.1%})".format(*result["interval"]) if result["interval"] else ""
+        print(f"WER {result['wer']:6.1%} {within:17} {name}")
 
 
 def _describe(path: Path) -> str:
