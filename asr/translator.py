@@ -52,6 +52,9 @@ class TranslatorTrainingConfig(TrainingConfig):
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     batch_size: int = Field(default=128, ge=1, description="pairs per batch and process")
+    batch_tokens: int = Field(
+        default=0, ge=0, description="target tokens per batch, about, instead; 0: batch_size pairs"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 

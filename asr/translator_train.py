@@ -87,7 +87,8 @@ class PairBatches:
 
     Args:
         pairs: sources and targets, without the end.
-        batch_size: pairs of a batch of this process at most.
+        batch_size: pairs of a batch of this process at most, where `batch_tokens` is 0.
+        batch_tokens: target tokens with ends of such a batch, about.
         seed: decides the order.
         rank: this process.
         size: number of processes; each has as many batches.
@@ -101,11 +102,12 @@ class PairBatches:
         pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
         *,
         batch_size: int,
+        batch_tokens: int = 0,
         seed: int = 0,
         rank: int = 0,
         size: int = 1,
     ) -> None:
-        self.pairs, self.batch_size = pairs, batch_size
+        self.pairs, self.batch_size, self.batch_tokens = pairs, batch_size, batch_tokens
         self.seed, self.rank, self.size = seed, rank, size
         self._lengths = [(len(source), len(target)) for source, target in pairs]
         # By the target first: a step of the decoder costs more than one of the encoder.
@@ -113,6 +115,14 @@ class PairBatches:
             (round(_GROUPS_PER_OCTAVE * math.log2(1 + n_target)), n_source)
             for n_source, n_target in self._lengths
         ]
+        self._weights = np.array([n_target + 1 for _, n_target in self._lengths])
+        if batch_tokens and pairs:
+            # A share of all tokens is no smaller than a target: one begins in each.
+            share = max(batch_tokens, int(self._weights.max()))
+            self._n_batches = max(1, int(self._weights.sum()) // share)
+            self.batch_size = math.ceil(len(pairs) / self._n_batches)
+        else:
+            self._n_batches = math.ceil(len(pairs) / batch_size)
         if not len(self):
             raise TrainingError(
                 f"{len(pairs)} pairs do not give a batch for each of {size} processes; more pairs "
@@ -120,22 +130,33 @@ class PairBatches:
             )
 
     def __len__(self) -> int:
-        return -(-len(self.pairs) // self.batch_size) // self.size
+        return self._n_batches // self.size
 
     def epoch(self, epoch: int, start: int) -> Iterator[PairBatch]:
         """Yield the batches of an epoch from number `start`."""
         generator = np.random.default_rng((self.seed, epoch))
         order = generator.permutation(len(self.pairs)).tolist()
         n_pool = _BATCHES_PER_POOL * self.batch_size
-        batches = []
-        for first in range(0, len(order), n_pool):
+        by_length: list[int] = []
+        for number, first in enumerate(range(0, len(order), n_pool)):
             pool = sorted(order[first : first + n_pool], key=self._order.__getitem__)
-            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+            # A batch of tokens may have pairs of two pools: of similar length where they meet.
+            by_length += reversed(pool) if self.batch_tokens and number % 2 else pool
+        batches = self._cut(by_length)
         mixed = generator.permutation(len(batches))[self.rank :: self.size]
         for number in range(start, len(self)):
             indices = batches[mixed[number]]
             name = f"batch {number} of epoch {epoch}, which has pair {indices[0]}"
             yield PairBatch.of([self.pairs[index] for index in indices], name)
+
+    def _cut(self, order: list[int]) -> list[list[int]]:
+        if not self.batch_tokens:
+            return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        weights = self._weights[order]
+        starts = weights.cumsum() - weights
+        numbers = starts * self._n_batches // weights.sum()
+        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        return [part.tolist() for part in np.split(np.array(order), cuts)]
 
     def largest(self) -> PairBatch:
         """Return a batch of the longest pairs."""
@@ -251,7 +272,9 @@ def train(
         torch.set_num_threads(settings.threads)
     world = start_world(settings.device)
     if world.rank == 0:
-        claim_folder(folder, config, ("seed", "model", "training.batch_size"))
+        claim_folder(
+            folder, config, ("seed", "model", "training.batch_size", "training.batch_tokens")
+        )
     source_symbols, target_symbols = symbols or (
         symbols_of(source for source, _ in pairs),
         symbols_of(target for _, target in pairs),
@@ -262,6 +285,7 @@ def train(
     batches = PairBatches(
         _encode(translator, pairs),
         batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
         seed=config.seed,
         rank=world.rank,
         size=world.size,

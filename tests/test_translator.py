@@ -147,6 +147,29 @@ def test_batches_have_sources_and_targets_of_similar_length() -> None:
     assert sum(batch.sources.numel() + batch.targets.numel() for batch in batches) < 1.3 * n_symbols
 
 
+def test_batches_of_about_equal_token_counts() -> None:
+    generator = np.random.default_rng(0)
+    lengths = generator.geometric(0.1, (5000, 2)).tolist()
+    pairs = [([n] * n_source, [1] * n_target) for n, (n_source, n_target) in enumerate(lengths)]
+    batches = PairBatches(pairs, batch_size=10, batch_tokens=500)
+    epochs = [list(batches.epoch(epoch, 0)) for epoch in (0, 1)]
+    for seen in epochs:
+        assert len(seen) == len(batches)
+        numbers = [int(source[0]) for batch in seen for source in batch.sources]
+        assert sorted(numbers) == list(range(5000))
+        longest = max(n_target for _, n_target in lengths) + 1
+        assert all(500 - longest < batch.weight < 500 + 2 * longest for batch in seen)
+        assert sum(batch.targets.numel() for batch in seen) < 1.2 * sum(b.weight for b in seen)
+    (rest,) = batches.epoch(1, len(batches) - 1)
+    assert rest.targets.equal(epochs[1][-1].targets)
+    ranks = [PairBatches(pairs, batch_size=10, batch_tokens=500, rank=r, size=2) for r in (0, 1)]
+    assert [len(list(one.epoch(0, 0))) for one in ranks] == [len(batches) // 2] * 2
+    # A target longer than the budget is a batch or more of its own size; none is empty.
+    long = PairBatches([([1], [1] * 40), *[([1], [1])] * 60], batch_size=10, batch_tokens=8)
+    assert len([batch for batch in long.epoch(0, 0) if len(batch.sources)]) == len(long) == 3
+    assert len(PairBatches(pairs[:3], batch_size=10, batch_tokens=10**6)) == 1
+
+
 def test_padding_and_smoothing_of_the_loss() -> None:
     torch.manual_seed(0)
     network = Translator(
