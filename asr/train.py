@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asr.augment import SpecAugment, WaveformAugmenter
+from asr.augment import WaveformAugmenter
 from asr.config import Config, DataConfig
 from asr.data import Batch, FeatureSource, SpeechBatches, collate
 from asr.decode.greedy import greedy
@@ -23,6 +23,7 @@ from asr.metrics import score
 from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
 from asr.models.ctc_crf import LabelTrigram, log_partition
 from asr.models.recognizer import HOP_SECONDS, Recognizer
+from asr.spec_augment import SpecAugment
 from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
 from asr.toml_config import claim_folder
 from asr.training_log import Reporter

@@ -16,7 +16,8 @@ from asr.decode.greedy import greedy
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.errors import AsrError, ConfigError
 from asr.listener import Listener
-from asr.models.recognizer import DECODING_FILE, Recognizer, find_decoding, find_model
+from asr.model_folders import DECODING_FILE, find_decoding, find_model
+from asr.models.recognizer import Recognizer
 from asr.recording import Audio, Recording
 from asr.world import select_device
 
@@ -71,7 +72,7 @@ def load(
         batch_seconds: see `Transcriber`.
         decoding: "model" for what the model folder's decoding.toml says (greedy where there is
             none), "greedy", the name of another decoding of the model or a file (see
-            `asr.models.recognizer.find_decoding`), or a configuration.
+            `asr.model_folders.find_decoding`), or a configuration.
         n_best: hypotheses of each recording in `Transcript.alternatives`; needs a beam search.
 
     Raises:

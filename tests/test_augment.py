@@ -13,7 +13,6 @@ from torch import Tensor
 
 from asr.audio import find, load, save_wav
 from asr.augment import (
-    SpecAugment,
     WaveformAugmenter,
     active_power,
     add_noise,
@@ -26,6 +25,7 @@ from asr.augment import (
 from asr.errors import AudioError, ConfigError
 from asr.filterbank import KALDI, mel_centres
 from asr.frequency_warp import FrequencyWarp, warped_frequencies
+from asr.spec_augment import SpecAugment
 
 Waveform = NDArray[np.float32]
 

@@ -18,7 +18,7 @@ from asr.decode.alignment_formats import to_ctm, to_json, to_textgrid
 from asr.decode.greedy import greedy
 from asr.decode.hypothesis import Word
 from asr.errors import AsrError, TextError
-from asr.models.recognizer import DEFAULT_MODEL
+from asr.model_folders import DEFAULT_MODEL
 from asr.text import CharTokenizer, frames_needed, normalize
 from asr.torchaudio_safe import has_native_library, torchaudio
 

@@ -14,7 +14,7 @@ import pytest
 
 import asr
 from asr.commands.doctor import PACKAGES, PROGRAMS
-from asr.models.recognizer import DEFAULT_MODEL
+from asr.model_folders import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,8 @@ import pytest
 from asr.config import load_config
 from asr.errors import ConfigError
 from asr.manifest import Utterance, write_manifest
-from asr.models.recognizer import Recognizer, find_model
+from asr.model_folders import find_model
+from asr.models.recognizer import Recognizer
 from asr.toml_config import load_toml
 from tests.recipe_scripts import Script, imported, script_runner
 

@@ -25,6 +25,7 @@ LAYERS = (
         "asr.lexicon",
         "asr.manifest",
         "asr.metrics",
+        "asr.model_folders",
         "asr.nn",
         "asr.optimizers",
         "asr.readme_table",
@@ -45,7 +46,13 @@ LAYERS = (
         "asr.translator_train",
     ),
     ("lm",),
-    ("asr.augment", "asr.features", "asr.filterbank", "asr.frequency_warp"),
+    (
+        "asr.augment",
+        "asr.features",
+        "asr.filterbank",
+        "asr.frequency_warp",
+        "asr.spec_augment",
+    ),
     ("asr.data", "asr.decode", "asr.models"),
     (
         "asr.check",

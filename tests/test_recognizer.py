@@ -8,7 +8,8 @@ import torch
 from asr.checkpoint import read_json, read_tensors, write_tensors
 from asr.config import parse_config
 from asr.errors import AsrError, CheckpointError
-from asr.models.recognizer import Recognizer, find_model
+from asr.model_folders import find_model
+from asr.models.recognizer import Recognizer
 from asr.text import CharTokenizer
 
 SMALL = """

@@ -138,3 +138,19 @@ def test_help_is_the_head_of_the_script_and_the_common_options(recipe: Path) -> 
     assert done.stdout.startswith("A recipe.\n\n  run.sh --data DIR\n")
     assert "--stop-stage N" in done.stdout
     assert "set -euo" not in done.stdout
+
+
+def test_commands_in_one_process_end_with_the_first_that_fails() -> None:
+    version = ["--version", "--"]
+    command = [sys.executable, str(ROOT / "tools" / "asr_each.py"), *version, "nothing", "--"]
+    done = subprocess.run(
+        [*command, *version],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout.count("\n") == 1
+    assert "-- asr --version\n-- asr nothing\nasr: error: there is no command" in done.stderr

@@ -19,7 +19,8 @@ from asr.decode.hypothesis import Word
 from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, TrainingError
 from asr.manifest import Utterance
 from asr.metrics import score
-from asr.models.recognizer import Recognizer, find_model
+from asr.model_folders import find_model
+from asr.models.recognizer import Recognizer
 from asr.prepare import from_librispeech
 from asr.text import CharTokenizer
 from asr.transcribe import Transcriber, Transcript, load

@@ -27,7 +27,7 @@ from asr.decode.beam import BeamOptions
 from asr.decode.decoder import Decoder, build_decoder
 from asr.evaluate import scored_references
 from asr.metrics import score
-from asr.models.recognizer import find_decoding, find_model
+from asr.model_folders import find_decoding, find_model
 from asr.readme_table import write_table
 from asr.recipe_programs import describe_machine
 from lm.neural_model import NeuralLanguageModel

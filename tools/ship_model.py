@@ -25,13 +25,8 @@ from asr.config import DECODING_FILES, DecodingConfig
 from asr.errors import AsrError, ConfigError
 from asr.learning_curve import draw_learning_curve
 from asr.manifest import read_manifest
-from asr.models.recognizer import (
-    DECODING_FILE,
-    PACKAGED_MODELS,
-    Recognizer,
-    find_decodings,
-    find_model,
-)
+from asr.model_folders import DECODING_FILE, PACKAGED_MODELS, find_decodings, find_model
+from asr.models.recognizer import Recognizer
 from asr.readme_table import write_table
 from asr.text import PhoneTokenizer, Tokenizer, load_tokenizer
 from asr.toml_config import dump_toml, load_toml

@@ -33,6 +33,11 @@ asr() {
     "$python" -m asr "$@"
 }
 
+# asr_each COMMAND... -- COMMAND...: several of them in one process, which loads torch once.
+asr_each() {
+    "$python" "$root/tools/asr_each.py" "$@"
+}
+
 # One line on standard error and exit code 2, as `asr` does.
 fail() {
     echo "$recipe_name: error: $*" >&2

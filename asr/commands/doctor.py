@@ -277,7 +277,7 @@ def _try_default_model() -> tuple[bool, str]:
         import numpy as np
 
         from asr.audio import SAMPLE_RATE
-        from asr.models.recognizer import find_model
+        from asr.model_folders import find_model
         from asr.transcribe import load
 
         folder = find_model("default")

@@ -19,7 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts of a model."""
     from asr.checkpoint import read_json
-    from asr.models.recognizer import DECODING_FILE, Recognizer, find_decodings, find_model
+    from asr.model_folders import DECODING_FILE, find_decodings, find_model
+    from asr.models.recognizer import Recognizer
 
     folder = find_model(arguments.model)
     recognizer = Recognizer.load(folder)

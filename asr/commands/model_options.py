@@ -133,7 +133,7 @@ def _load(
 
 def read_decoding(arguments: argparse.Namespace) -> "DecodingConfig | None":
     """Return how to decode; None for greedy decoding."""
-    from asr.models.recognizer import DECODING_FILE, find_decoding, find_model
+    from asr.model_folders import DECODING_FILE, find_decoding, find_model
 
     given: dict[str, Any] = {
         name: value for name in _NAMES if (value := getattr(arguments, name, None)) is not None

@@ -212,7 +212,7 @@ def _tokenizer_folder(name: str) -> Path:
     folder = Path(name)
     if (folder / "tokenizer.json").exists():
         return folder
-    from asr.models.recognizer import find_model
+    from asr.model_folders import find_model
 
     return find_model(name)
 

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.decode.decoder import build_decoder
     from asr.decode.prior import token_prior
     from asr.manifest import read_manifest
-    from asr.models.recognizer import decoding_file, find_model
+    from asr.model_folders import decoding_file, find_model
     from asr.toml_config import dump_toml
     from asr.tune import PRIOR_SCALES, Grid, calibrate, draw_surface, tune
 

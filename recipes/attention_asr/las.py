@@ -15,17 +15,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.augment import SpecAugment
 from asr.checkpoint import read_tensors, write_tensors
 from asr.config import Config
 from asr.data import Batch
 from asr.decode.joint import CtcPrefixModel, JointModel
 from asr.errors import CheckpointError
+from asr.model_folders import find_model
 from asr.models.ctc import ctc_loss
-from asr.models.recognizer import Recognizer, find_model
+from asr.models.recognizer import Recognizer
 from asr.nn.cells import State
 from asr.nn.seq2seq import Decoder, sequence_loss, teacher_forced
 from asr.search import beam_search
+from asr.spec_augment import SpecAugment
 from asr.toml_config import Section, dump_toml, load_toml
 from asr.train import RecognizerTraining
 

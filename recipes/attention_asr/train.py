@@ -15,10 +15,10 @@ from pathlib import Path
 
 from las import JointTraining, LasConfig, ListenAttendSpell, SpellerConfig
 
-from asr.augment import SpecAugment
 from asr.cli import run_program
 from asr.errors import ConfigError
 from asr.models.recognizer import Recognizer
+from asr.spec_augment import SpecAugment
 from asr.toml_config import dump_toml, load_toml
 from asr.train import train
 from asr.training_display import TrainingDisplay

@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
@@ -53,11 +54,22 @@ class Source:
 
     Args:
         base_url: the folder of the archives.
-        checksums: SHA-256 in hexadecimal digits by archive name.
+        checksums_file: lines of `sha256sum`; without it those of torchaudio count.
     """
 
     base_url: str
-    checksums: dict[str, str]
+    checksums_file: Path | None = None
+
+    @cached_property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 in hexadecimal digits by archive name."""
+        if self.checksums_file:
+            return _read_checksums(self.checksums_file)
+        # Here, because where all is there none is needed, and torch takes a while to import.
+        from asr.torchaudio_safe import torchaudio
+
+        checksums = torchaudio.datasets.librispeech._CHECKSUMS
+        return {url.rsplit("/", 1)[1]: checksum for url, checksum in checksums.items()}
 
 
 class TransferError(Exception):
@@ -277,13 +289,6 @@ def _progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(task, completed=done)
 
 
-def _official_checksums() -> dict[str, str]:
-    from asr.torchaudio_safe import torchaudio
-
-    checksums = torchaudio.datasets.librispeech._CHECKSUMS
-    return {url.rsplit("/", 1)[1]: checksum for url, checksum in checksums.items()}
-
-
 def _read_checksums(path: Path) -> dict[str, str]:
     """Read the lines of `sha256sum`: a checksum and a file name each."""
     checksums = {}
@@ -325,10 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if "://" not in arguments.base_url:
             raise AsrError(f"--base-url {arguments.base_url}: needs the form https://HOST/FOLDER")
-        checksums = (
-            _read_checksums(arguments.checksums) if arguments.checksums else _official_checksums()
-        )
-        source = Source(arguments.base_url, checksums)
+        source = Source(arguments.base_url, arguments.checksums)
         for subset in arguments.subsets:
             fetch(subset, arguments.folder, source, keep_archive=arguments.keep_archives)
         if name := arguments.language_model:

@@ -164,7 +164,8 @@ class Runner:
 
 
 def _model_facts(model: str) -> dict[str, Any]:
-    from asr.models.recognizer import Recognizer, find_model
+    from asr.model_folders import find_model
+    from asr.models.recognizer import Recognizer
 
     folder = find_model(model)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
