@@ -5,7 +5,8 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from asr.errors import TextError
@@ -149,11 +150,11 @@ def read_lexicon(
         data = path.read_bytes()
     except OSError as error:
         raise TextError(f"{path}: cannot be read ({error.strerror})") from None
-    checksum = zlib.crc32(data, int(stress))
+    file = _File(path, data, path.suffix == ".gz", stress)
     return Lexicon._of_file(
-        lambda: _parse(path, data, stress=stress),
-        checksum,
-        {path.suffix == ".gz": data} if stress else {},
+        lambda: _parse(file),
+        zlib.crc32(data, int(stress)),
+        {file.is_compressed: data} if stress else {},
         spell_unknown=spell_unknown,
     )
 
@@ -163,9 +164,21 @@ def write_lexicon(lexicon: Lexicon, path: str | os.PathLike[str]) -> None:
     Path(path).write_bytes(lexicon.to_bytes(compressed=Path(path).suffix == ".gz"))
 
 
-def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
+@dataclass(frozen=True)
+class _File:
+    """A dictionary as it lies there; a copy elsewhere is the same."""
+
+    path: Path = field(compare=False)
+    data: bytes
+    is_compressed: bool
+    stress: bool
+
+
+@lru_cache(maxsize=1)  # for a program that loads a model and what was trained from it
+def _parse(file: _File) -> _Entries:
+    path = file.path
     try:
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        text = (gzip.decompress(file.data) if file.is_compressed else file.data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TextError(
             f"{path}: not UTF-8 text (byte {error.start}); convert it to UTF-8 first"
@@ -180,7 +193,7 @@ def _parse(path: Path, data: bytes, *, stress: bool) -> _Entries:
         word, *phones = fields
         if not phones:
             raise TextError(f"{path}:{number}: {word!r} has no phones behind it")
-        if not stress:
+        if not file.stress:
             phones = [phone.rstrip(_STRESS) for phone in phones]
         if word[-1] == ")":
             word = _VARIANT.sub("", word)
