@@ -27,7 +27,7 @@ data="${ASR_DATA:+$ASR_DATA/vctk_p239/manifest.tsv}"
 parse_options "$@"
 
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    models="${models:-before after}" tune_options=(--rounds 1)
+    models="${models:-before after}" tune_options=(--rounds 1 --prior-scale 0)
 fi
 models="${models:-before after scratch}"
 [[ -n $data ]] || fail "--data DATA is needed: a folder with audio and transcripts, or a table"
@@ -62,7 +62,8 @@ train() {
 
 # folder_of MODEL: where it lies; one that the package brings goes by its name.
 folder_of() {
-    asr info "$1" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["folder"])'
+    "$python" -c 'import sys; from asr.model_folders import find_model; print(find_model(sys.argv[1]))' \
+        "$1"
 }
 
 train_model() {
@@ -91,17 +92,17 @@ tune() {
 }
 
 decode() {
-    local model folder
+    local model folder commands=()
     mkdir -p "$exp/decode"
     for model in $models; do
         folder="$exp/$model/best"
         [[ $model != before ]] || folder="$from"
-        echo "-- $model"
-        asr evaluate "$exp/manifests/test.jsonl" --model "$folder" --greedy --worst 0 \
-            --output "$exp/decode/$model-greedy.jsonl"
-        asr evaluate "$exp/manifests/test.jsonl" --model "$folder" --worst 0 \
-            --output "$exp/decode/$model.jsonl"
+        commands+=(evaluate "$exp/manifests/test.jsonl" --model "$folder" --greedy --worst 0
+            --output "$exp/decode/$model-greedy.jsonl" --)
+        commands+=(evaluate "$exp/manifests/test.jsonl" --model "$folder" --worst 0
+            --output "$exp/decode/$model.jsonl" --)
     done
+    asr_each "${commands[@]}"
 }
 
 score() {
