@@ -34,7 +34,7 @@ from asr.toml_config import dump_toml, load_toml
 CARD = """# The English model of the package
 
 Reads English speech, {reads}, with a {n_layers}-layer bidirectional LSTM of
-{hidden_size} units per direction trained with CTC: {parameters:.1f} million parameters,
+{hidden_size} units per direction trained with {loss}: {parameters:.1f} million parameters,
 x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols ({symbols}).
 Weights in half precision, {megabytes:.1f} MB.{decoder}
 
@@ -146,6 +146,7 @@ def ship(arguments: argparse.Namespace) -> None:
             # Paths of one machine mean nothing on another.
             "data": recognizer.config.data.model_copy(update={"train": [], "dev": []}),
             "tokenizer": type(recognizer.config.tokenizer)(),
+            "augment": recognizer.config.augment.model_copy(update={"noise_folder": ""}),
             "model": model.model_copy(update={"intermediate_layers": []}),
         }
     )
@@ -178,6 +179,7 @@ def ship(arguments: argparse.Namespace) -> None:
         card = CARD.format(
             n_layers=model.n_layers,
             hidden_size=model.hidden_size,
+            loss="CTC and CTC-CRF" if model.crf_weight else "CTC",
             parameters=parameters / 1e6,
             subsampling=model.subsampling,
             n_mels=config.features.n_mels,
