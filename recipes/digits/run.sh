@@ -82,19 +82,20 @@ train_model() {
 }
 
 decode() {
-    local model name split seed
+    local model name split seed commands=()
     list_models
     mkdir -p "$exp/decode"
     for model in "${models[@]}"; do
         read -r name split seed <<<"$model"
-        asr evaluate "$exp/manifests/$split-test.jsonl" --model "$exp/$name" --worst 0 \
-            --output "$exp/decode/$name.jsonl"
+        commands+=(evaluate "$exp/manifests/$split-test.jsonl" --model "$exp/$name" --worst 0
+            --output "$exp/decode/$name.jsonl" --)
         # Once more with a beam search that knows no other words.
         [[ $split == official || $split == connected ]] || continue
-        asr evaluate "$exp/manifests/$split-test.jsonl" --model "$exp/$name" --worst 0 \
-            --lexicon "$exp/manifests/words.txt" --beta 0 --beam 32 \
-            --output "$exp/decode/words-$name.jsonl"
+        commands+=(evaluate "$exp/manifests/$split-test.jsonl" --model "$exp/$name" --worst 0
+            --lexicon "$exp/manifests/words.txt" --beta 0 --beam 32
+            --output "$exp/decode/words-$name.jsonl" --)
     done
+    asr_each "${commands[@]}"
 }
 
 score() {
