@@ -478,14 +478,14 @@ def test_tiny_on_real_recordings(asr_data: Path, tmp_path: Path) -> None:
     assert score["subset"] == "test-clean-10spk"
     ngram, greedy = score["decoders"]["ngram"], score["decoders"]["greedy"]
     assert score["wer"] == ngram["test-clean-10spk"]["wer"] > 0
-    assert greedy["dev-clean-20spk"]["n_utterances"] == 48
+    assert greedy["dev-clean-20spk"]["n_utterances"] == 16
     assert greedy["test-clean-10spk"]["cer"] < 1  # some letters are right
     assert greedy["test-clean-10spk-noise-10dB"]["n_words"] == ngram["test-clean-10spk"]["n_words"]
-    assert greedy["test-clean-10spk-telephone"]["n_utterances"] == 48
+    assert greedy["test-clean-10spk-telephone"]["n_utterances"] == 16
     assert set(score["comparisons_on_dev"]) == {"ngram - greedy"}
     lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
     losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "train"]
-    assert losses[-1] < 0.8 * losses[0]  # means of 20 updates; blanks alone stay above 0.87
+    assert losses[-1] < 0.8 * losses[0]  # means of 20 updates; blanks alone stay above 0.85
 
     (tmp_path / "score.json").unlink()
     again = run("bash", *command, "--stage", "score")

@@ -10,8 +10,9 @@
 # --data is the folder of the subsets, or the one that has (or gets) it as LibriSpeech/; the audio
 # may be .flac or another format.  What is not there is downloaded (ctc_100h: 8 GB, ctc_960h: 62 GB).
 # The configuration decides which subsets are used and which units are recognised:
-#   tiny        a smoke test: the shortest utterances of train-clean-5, a minute on a CPU
+#   tiny        a smoke test: the shortest utterances of train-clean-5, some seconds on a CPU
 #   small       train-clean-5 and train-clean-100-part, characters, hours on a CPU
+#   phones      the same speech as phones, as the package's model: CR-CTC, CTC-CRF; one GPU
 #   ctc_100h    train-clean-100, 500 word pieces, one GPU
 #   ctc_960h    all 960 hours, 1000 word pieces, several GPUs: --processes 8
 # Options of this recipe:
@@ -50,13 +51,17 @@ parse_options "$@"
 
 case "$(basename "$conf" .toml)" in
     tiny)
-        n_shortest=48 tune_options=(--rounds 1)
+        n_shortest=16 tune_options=(--rounds 1)
         [[ $lm != official ]] || lm=none
         defaults=(train-clean-5 dev-clean-20spk test-clean-10spk characters 0)
         ;;
     small)
         defaults=("train-clean-5 train-clean-100-part" "dev-clean-20spk dev-100spk"
             test-clean-10spk characters 0)
+        ;;
+    phones)
+        defaults=("train-clean-5 train-clean-100-part" "dev-clean-20spk dev-100spk"
+            test-clean-10spk phones 0)
         ;;
     ctc_960h)
         defaults=("train-clean-100 train-clean-360 train-other-500" "dev-clean dev-other"
@@ -201,24 +206,26 @@ tune() {
     fi
 }
 
-# decode_with NAME OPTION...: hypotheses of all dev and test subsets in EXP/decode/NAME.
-decode_with() {
+# evaluation NAME OPTION...: add to the array $commands what leaves hypotheses of all dev and test
+# subsets in EXP/decode/NAME.
+evaluation() {
     local name="$1"
     shift
     mkdir -p "$exp/decode/$name"
     manifests "${dev_sets[@]}" "${scored_sets[@]}"
-    asr evaluate "${files[@]}" --model "$model" --worst 3 --json --output "$exp/decode/$name" \
-        "$@" >/dev/null
+    commands+=(evaluate "${files[@]}" --model "$model" --worst 3 --json
+        --output "$exp/decode/$name" "$@" --)
 }
 
 decode() {
-    decode_with greedy --greedy
-    local name
+    local name commands=()
+    evaluation greedy --greedy
     for name in ngram rescored neural; do
         if [[ -e $exp/$name/decoding.toml ]]; then
-            decode_with "$name" --decoding "$exp/$name/decoding.toml"
+            evaluation "$name" --decoding "$exp/$name/decoding.toml"
         fi
     done
+    asr_each "${commands[@]}" >/dev/null
 }
 
 score() {
