@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A chatbot: an encoder-decoder with attention learns replies from dialogues.
+# A chatbot: an encoder-decoder learns replies from dialogues.
 #
 #   recipes/chatbot/run.sh --data FILE --exp DIR
 #
