@@ -20,14 +20,15 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh"
 
 extra_options=(models width utterances)
-conf=full models="" width=8 utterances="" digits_conf=digits
+conf=full models="" width="" utterances="" digits_conf=digits
 data="${ASR_DATA:+$ASR_DATA/fsdd}"
 parse_options "$@"
 
 if [[ $(basename "$conf" .toml) == tiny ]]; then
-    models="${models:-ctc joint}" utterances="${utterances:-40}" digits_conf=tiny
+    models="${models:-ctc joint}" utterances="${utterances:-40}" width="${width:-2}"
+    digits_conf=tiny
 fi
-models="${models:-ctc attention joint}"
+models="${models:-ctc attention joint}" width="${width:-8}"
 [[ -n $data ]] || fail "--data DIR is needed: the recordings of the Free Spoken Digit Dataset"
 [[ $utterances =~ ^([1-9][0-9]*)?$ ]] || fail "--utterances '$utterances': a number is needed"
 [[ $width =~ ^[1-9][0-9]*$ ]] || fail "--width '$width': a number of 1 or more is needed"
