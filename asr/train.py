@@ -301,7 +301,8 @@ def train(
         module = make_training(recognizer, _spec_augment(config))
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
     # Best paths lack the label trigram that CTC-CRF counts on: they say little of the model.
-    minimise = ("dev_loss", "wer") if config.model.crf_weight else ("wer", "dev_loss")
+    with_crf = config.model.crf_weight and not make_training
+    minimise = ("dev_loss", "wer") if with_crf else ("wer", "dev_loss")
     settings = FitSettings.of(
         config.training, seed=config.seed, prefix="recognizer.", minimise=minimise
     )

@@ -48,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; the same command goes on after an interruption."""
+    from asr.checkpoint import read_json
     from asr.config import dump_config, load_config
 
     config = load_config(arguments.config, arguments.overrides)
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if shows:
         if importlib.util.find_spec("matplotlib"):
             draw_learning_curve(folder / "metrics.jsonl", folder / "learning_curve.png")
-        wer, *_ = result.best or (float("nan"),)
+        wer = read_json(folder / "best/metrics.json")["wer"] if result.best else float("nan")
         print(
             f"{folder / 'best'}: WER {wer:.2%} on dev after update {result.best_step}; "
             f"ended after {result.step} updates, {result.epoch} epochs ({result.reason})"
