@@ -295,8 +295,9 @@ def train(
     cache = data.cache if data.cache in ("features", "device") else "none"
     dev_source = FeatureSource(dev, recognizer.extractor, cache=cache)
     if make_training is None:
-        tokens = [tokenizer.encode(utterance.text) for utterance in utterances]
-        module: RecognizerTraining = _ctc_training(recognizer, _spec_augment(config), tokens)
+        module: RecognizerTraining = _ctc_training(
+            recognizer, _spec_augment(config), batches.tokens
+        )
     else:
         module = make_training(recognizer, _spec_augment(config))
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
