@@ -300,6 +300,18 @@ def test_an_archive_that_writes_elsewhere_is_refused(
     assert not list(tmp_path.rglob("evil.txt"))
 
 
+def test_an_archive_with_a_link_is_refused(server: Archives, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        link = tarfile.TarInfo("LibriSpeech/dev-clean")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        archive.addfile(link)
+    server.files["dev-clean.tar.gz"] = packed.getvalue()
+    folder = tmp_path / "corpus"
+    assert_refused(download(server, folder, "dev-clean"), "dev-clean.tar.gz", "inside")
+    assert not (folder / "dev-clean").exists()
+
+
 def test_another_archive_is_refused(
     server: Archives, tmp_path: Path, contents: dict[str, dict[str, bytes]]
 ) -> None:

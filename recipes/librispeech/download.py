@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 from rich.progress import (
@@ -233,10 +233,22 @@ def _check_space(folder: Path, total: int | None, start: int) -> None:
         )
 
 
+def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file or make a folder; what would lie elsewhere, or is a link, is an error."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+        raise tarfile.TarError(f"{member.name!r} is no file or folder inside the archive's own")
+    target = folder / path
+    (target if member.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
+    if member.isfile():
+        source = archive.extractfile(member)
+        assert source is not None  # a file has contents
+        with source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+
+
 def _extract(archive: Path, subset: str, folder: Path) -> None:
     """Extract beside the target first, so that a folder with its name is always complete."""
-    if not hasattr(tarfile, "data_filter"):
-        raise AsrError("extracting archives safely needs Python 3.11.4 or newer; update Python")
     temporary = folder / f".{subset}.extracting"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -246,7 +258,7 @@ def _extract(archive: Path, subset: str, folder: Path) -> None:
             tarfile.open(fileobj=file, mode="r|gz") as members,
         ):
             for member in members:
-                members.extract(member, temporary, filter="data")
+                _write_member(members, member, temporary)
                 progress(file.tell())
     except (tarfile.TarError, EOFError, OSError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
