@@ -1,12 +1,13 @@
 """A model folder: saved, loaded, refused."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
-from asr.checkpoint import read_json, read_tensors, write_tensors
-from asr.config import parse_config
+from asr.checkpoint import read_json, read_tensors, round_tensors, write_tensors
+from asr.config import load_config, parse_config
 from asr.errors import AsrError, CheckpointError
 from asr.model_folders import find_model
 from asr.models.recognizer import Recognizer
@@ -49,19 +50,53 @@ def test_round_trip(folder: Path) -> None:
     assert read_json(folder / "metrics.json")["wer"] == 0.5
 
 
-def test_half_precision_folder_is_half_the_size(folder: Path, tmp_path: Path) -> None:
-    half = tmp_path / "half"
-    half.mkdir()
-    small().save(half, {}, dtype=torch.float16)
-    sizes = [(f / "model.safetensors").stat().st_size for f in (folder, half)]
-    assert sizes[1] < 0.7 * sizes[0]
+@pytest.mark.parametrize(
+    ("precision", "part", "tolerance"), [("half", 0.7, 0.01), ("int8", 0.5, 0.05)]
+)
+def test_rounded_weights_are_smaller_and_say_nearly_the_same(
+    folder: Path,
+    tmp_path: Path,
+    precision: Literal["half", "int8"],
+    part: float,
+    tolerance: float,
+) -> None:
+    torch.manual_seed(0)
+    config = load_config(folder / "config.toml")
+    wide = config.model.model_copy(update={"hidden_size": 64})
+    recognizer = Recognizer(config.model_copy(update={"model": wide}), CharTokenizer()).eval()
+    sizes = []
+    for name in ("float32", precision):
+        (tmp_path / name).mkdir()
+        recognizer.save(tmp_path / name, {}, precision=name)
+        sizes.append((tmp_path / name / "model.safetensors").stat().st_size)
+    assert sizes[1] < part * sizes[0]
     waveforms, lengths = torch.randn(1, 16_000) / 10, torch.tensor([16_000])
     with torch.no_grad():
         difference = (
-            small()(waveforms, lengths).log_probs
-            - Recognizer.load(half)(waveforms, lengths).log_probs
+            recognizer(waveforms, lengths).log_probs
+            - Recognizer.load(tmp_path / precision)(waveforms, lengths).log_probs
         )
-    assert float(difference.abs().max()) < 0.01
+    assert 0 < float(difference.abs().max()) < tolerance
+
+
+def test_rows_of_eight_bits_come_back_to_half_a_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = {
+        "matrix": torch.randn(80, 64) * torch.logspace(-6, 3, 80)[:, None],
+        "kernel": torch.randn(32, 16, 3, 3),
+        "zeros": torch.zeros(64, 64),
+        "bias": torch.randn(80),
+        "count": torch.arange(5),
+    }
+    write_tensors(tmp_path / "rounded", round_tensors(tensors, "int8"))
+    found = read_tensors(tmp_path / "rounded")
+    assert found.keys() == tensors.keys()
+    for name in ("matrix", "kernel", "zeros"):
+        rows, wanted = found[name].flatten(1), tensors[name].flatten(1)
+        assert found[name].dtype == torch.float32
+        assert bool(((rows - wanted).abs() <= wanted.abs().amax(1, keepdim=True) / 253).all())
+    assert torch.equal(found["bias"], tensors["bias"].half())
+    assert torch.equal(found["count"], tensors["count"])
 
 
 def test_heads_may_be_left_out(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Make a model of the package from an experiment: half precision, figures, model card.
+"""Make a model of the package from an experiment: rounded weights, figures, model card.
 
     python tools/ship_model.py exp/small characters --training "2 CPU cores, 2 h" \
         --corpus "LibriSpeech train-clean-5|CC BY 4.0|https://www.openslr.org/31" \
@@ -18,8 +18,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from asr.checkpoint import atomic_folder, read_json
 from asr.config import DECODING_FILES, DecodingConfig
 from asr.errors import AsrError, ConfigError
@@ -36,7 +34,7 @@ CARD = """# The English model of the package
 Reads English speech, {reads}, with a {n_layers}-layer bidirectional LSTM of
 {hidden_size} units per direction trained with {loss}: {parameters:.1f} million parameters,
 x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols ({symbols}).
-Weights in half precision, {megabytes:.1f} MB.{decoder}
+Weights {precision}, {megabytes:.1f} MB.{decoder}
 
 ## Data
 {hours:.2f} hours of speech, {utterances:,} utterances, {speakers} speakers:
@@ -62,6 +60,8 @@ accents, spontaneous speech, noise and distant microphones, and misspells rare w
 writes no punctuation and no digits. Do not rely on it where an error can hurt somebody.
 """
 
+
+PRECISIONS = {"half": "in half precision", "int8": "in 8 bits with a scale for each row"}
 
 HEAD = "| test | decoding | words | WER | interval | CER |\n|---|---|---|---|---|---|\n"
 
@@ -160,7 +160,7 @@ def ship(arguments: argparse.Namespace) -> None:
     parameters = sum(p.numel() for p in shipped.network.parameters())
     output = PACKAGED_MODELS / arguments.name
     with atomic_folder(output) as writing:
-        shipped.save(writing, {**kept, "figures": figures}, dtype=torch.float16)
+        shipped.save(writing, {**kept, "figures": figures}, precision=arguments.precision)
         decoder = ""
         if arguments.decoder:
             decoding = ship_decoding(arguments.decoder / DECODING_FILE, writing)
@@ -185,6 +185,7 @@ def ship(arguments: argparse.Namespace) -> None:
             n_mels=config.features.n_mels,
             n_tokens=tokenizer.n_tokens,
             **describe_units(tokenizer),
+            precision=PRECISIONS[arguments.precision],
             megabytes=(writing / "model.safetensors").stat().st_size / 1e6,
             hours=sum(u.duration for u in utterances) / 3600,
             utterances=len(utterances),
@@ -210,6 +211,9 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=Path, help="folder of one with a larger lexicon")
     parser.add_argument("--training", required=True, help="device and time, for the card")
     parser.add_argument("--corpus", action="append", required=True, help="name|licence|address")
+    parser.add_argument(
+        "--precision", choices=tuple(PRECISIONS), default="half", help="of the weights (half)"
+    )
     parser.add_argument("--readme", type=Path, help="write the figures there, too")
     parser.add_argument("--decoder", type=Path, help="folder that asr tune wrote")
     parser.add_argument("--figures", action="append", default=[], help="TEST | DECODING=FILE.json")

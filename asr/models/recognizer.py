@@ -3,14 +3,14 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from asr import __version__
 from asr.audio import SAMPLE_RATE
-from asr.checkpoint import read_tensors, write_json, write_tensors
+from asr.checkpoint import read_tensors, round_tensors, write_json, write_tensors
 from asr.config import Config, dump_config, load_config
 from asr.errors import CheckpointError, ConfigError
 from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer
@@ -90,19 +90,23 @@ class Recognizer(nn.Module):
         return output
 
     def save(
-        self, folder: Path, metrics: Mapping[str, Any], *, dtype: torch.dtype | None = None
+        self,
+        folder: Path,
+        metrics: Mapping[str, Any],
+        *,
+        precision: Literal["float32", "half", "int8"] = "float32",
     ) -> None:
         """Write config.toml, model.safetensors, tokenizer and metrics.json into a folder.
 
         Args:
             folder: exists already.
             metrics: figures to keep with the model.
-            dtype: convert the weights, for example to torch.float16 for shipping.
+            precision: of the weights in the file; see `asr.checkpoint.round_tensors`.
         """
         (folder / "config.toml").write_text(dump_config(self.config), encoding="utf-8")
         tensors = self.state_dict()
-        if dtype:
-            tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+        if precision != "float32":
+            tensors = round_tensors(tensors, precision)
         write_tensors(folder / "model.safetensors", tensors)
         self.tokenizer.save(folder)
         made_by = {"version": __version__, "torch": torch.__version__, "commit": _commit()}
