@@ -141,3 +141,12 @@ def test_a_hotword_is_heard(models: Path, tmp_path: Path) -> None:
         DecodingConfig(lm="words.ngram", hotwords=str(tmp_path / "hot.txt")), models, frames
     )
     assert hot[0][0].text.split().count("CAB") > plain[0][0].text.split().count("CAB")
+
+
+def test_a_hotword_that_the_lexicon_lacks_is_heard(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "hot.txt").write_text("BACA\t50\n", encoding="utf-8")
+    frames = [emissions(30, 3)]
+    config = DecodingConfig(lm="words.ngram", hotwords=str(tmp_path / "hot.txt"))
+    assert "BACA" in decoded(config, models, frames)[0][0].text.split()
+    vocabulary = {word for sentence in SENTENCES for word in sentence} | {"BACA"}
+    assert set(decoded(config, models, frames)[0][0].text.split()) <= vocabulary

@@ -17,6 +17,7 @@ from asr.decode.reference import WordScorer, prefix_beam_search
 from asr.decode.spelling import Spelling
 from asr.errors import ConfigError, LanguageModelError, TextError
 from asr.lexicon import Lexicon, dictionary_lines
+from asr.models.recognizer import Recognizer
 from asr.text import WORD_END, CharTokenizer, PhoneTokenizer
 from lm.arpa import write_arpa
 from lm.table import NgramTable
@@ -159,6 +160,37 @@ def test_hotwords_are_words_that_sound_like_others() -> None:
     assert search.decode(frames[None], torch.tensor([len(frames)]), 0.04)[0][0].text == "TOO TUTU"
     with pytest.raises(ConfigError, match=r"hotword 'TWOO'.*no 'TWOO'"):
         BeamSearch(PHONES, options, table=TABLE, hotwords={"TWOO": 1.0})
+
+
+def test_a_hotword_that_the_language_model_lacks_is_recognised(tmp_path: Path) -> None:
+    lexicon = LEXICON.with_words({"UTA": [("U", "T", "A")]})
+    phones = PhoneTokenizer(lexicon, word_ends=True)
+    file = tmp_path / "words.phones.lexicon"
+    without = BeamSearch(phones, BeamOptions(alpha=1.0), table=TABLE, lexicon_file=file)
+    written = file.read_bytes()
+    search = BeamSearch(
+        phones, BeamOptions(alpha=1.0), table=TABLE, hotwords={"UTA AT": 9.0}, lexicon_file=file
+    )
+    assert _tokens(search).unknown("UTA TWO") == []
+    logits = torch.zeros(18, phones.n_tokens)
+    said = [p for s in (*"UTA|", *"AT|") for p in (phones.symbols.index(s), 0)]
+    logits[torch.arange(len(said)), said] = 8.0
+    logits[len(said) :, 0] = 8.0
+    frames = logits.log_softmax(1)[None]
+    texts = [each.decode(frames, torch.tensor([18]), 0.04)[0][0].text for each in (without, search)]
+    assert "UTA" not in texts[0]
+    assert texts[1] == "UTA AT"
+    assert file.read_bytes() == written  # the tables of all the other runs
+
+
+def test_a_hotword_that_no_dictionary_has_is_pronounced() -> None:
+    recognizer = Recognizer.load("default")
+    tokenizer = recognizer.tokenizer
+    assert isinstance(tokenizer, PhoneTokenizer)
+    assert not tokenizer.lexicon.pronunciations("SHIMERDA")
+    search = BeamSearch(tokenizer, words=["MISTER", "IS"], hotwords={"SHIMERDA": 5.0})
+    words = _tokens(search)
+    assert words.decode(words.encode("MISTER SHIMERDA")) == "MISTER SHIMERDA"
 
 
 def test_columns_belong_to_the_phones() -> None:

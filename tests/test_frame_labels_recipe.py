@@ -1,4 +1,4 @@
-"""recipes/frame_labels: phones from the times of letters, networks, accuracies; a tiny run."""
+"""recipes/frame_labels: borders of phones, networks, accuracies; a tiny run."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from asr.lexicon import Lexicon
 from asr.manifest import Utterance
 from asr.toml_config import load_toml
 from asr.world import World
@@ -17,8 +16,7 @@ from tests.recipe_scripts import Script, imported, run, script_runner
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "frame_labels"
-LEXICON = Lexicon({"THE": [("DH", "AH")], "BOX": [("B", "AA", "K", "S")], "A": [("AH",)]})
-PHONES = ("SIL", *LEXICON.phones)
+PHONES = ("SIL", "AA", "AH", "B", "DH", "K", "S")
 
 
 @pytest.fixture(scope="module")
@@ -32,41 +30,29 @@ def script(capsys: pytest.CaptureFixture[str]) -> Script:
     return script_runner(RECIPE, capsys)
 
 
-def letters(*times: tuple[str, float, float]) -> dict[str, Any]:
+def said(*times: tuple[str, float, float]) -> dict[str, Any]:
     return {"tokens": [{"text": text, "start": start, "end": end} for text, start, end in times]}
 
 
-def test_phones_divide_their_word_as_its_letters_do(recipe: SimpleNamespace) -> None:
-    alignment = letters(
-        ("T", 0.50, 0.54), ("H", 0.54, 0.58), ("E", 0.58, 0.62), (" ", 0.62, 0.66),
-        ("B", 0.66, 0.70), ("O", 0.90, 0.94), ("X", 1.26, 1.30), (" ", 1.30, 1.34),
-        ("A", 2.00, 2.04),
+def test_phones_meet_in_the_middle_and_words_have_a_margin(recipe: SimpleNamespace) -> None:
+    alignment = said(
+        ("DH", 0.50, 0.54), ("AH", 0.58, 0.62), ("|", 0.62, 0.66),
+        ("B", 0.66, 0.70), ("AA", 0.90, 0.94), ("K", 0.94, 1.0), ("S", 1.26, 1.30), ("|", 1.3, 1.4),
+        ("AH", 2.00, 2.04), ("|", 2.04, 2.08),
     )  # fmt: skip
-    segments = recipe.frames.phone_segments(alignment, LEXICON)
+    segments = recipe.frames.phone_segments(alignment)
     assert [segment.phone for segment in segments] == ["DH", "AH", "B", "AA", "K", "S", "AH"]
     starts = [segment.start for segment in segments]
     ends = [segment.end for segment in segments]
-    # THE ends and BOX begins in the middle between them; elsewhere words have a margin.
     assert starts[0] == pytest.approx(0.50 - 0.08)
+    assert ends[0] == starts[1] == pytest.approx(0.56)
+    # Words that are close meet in the middle, too.
     assert ends[1] == starts[2] == pytest.approx(0.64)
+    assert ends[2:5] == starts[3:6] == pytest.approx([0.80, 0.94, 1.13])
     assert ends[5] == pytest.approx(1.30 + 0.08)
     assert (starts[6], ends[6]) == pytest.approx((2.00 - 0.08, 2.04 + 0.08))
-    # Half of THE is the middle of its second letter, half of BOX that of its O.
-    assert ends[0] == starts[1] == pytest.approx(0.56)
-    assert ends[3] == starts[4] == pytest.approx(0.92)
-    # A quarter of BOX is a quarter of the way from B's middle, at 1/6, to O's, at 1/2.
-    assert ends[2] == starts[3] == pytest.approx(0.68 + (0.92 - 0.68) * 0.25)
-
-
-def test_a_word_without_phones_teaches_nothing(recipe: SimpleNamespace) -> None:
-    alignment = letters(("Z", 0.1, 0.2), (" ", 0.5, 0.6), ("A", 0.9, 1.0))
-    segments = recipe.frames.phone_segments(alignment, LEXICON)
-    assert [segment.phone for segment in segments] == [None, "AH"]
-    labels = recipe.frames.labels_of_frames(segments, 110, 1, PHONES)
-    unknown = recipe.frames.UNKNOWN
-    assert set(labels[:27]) == {0, unknown}
-    assert (labels[2:26] == unknown).all()
-    assert set(labels[28:]) == {0, PHONES.index("AH")}
+    names = recipe.frames.phone_names({"a.flac": segments[:3], "b.flac": segments[3:]})
+    assert names == PHONES
 
 
 def test_a_frame_has_the_phone_of_its_middle(recipe: SimpleNamespace) -> None:
@@ -99,9 +85,8 @@ def test_padding_changes_nothing(recipe: SimpleNamespace, model: str) -> None:
     network = recipe.labeller.make_labeller(model, config, len(PHONES)).eval()
     training = recipe.labeller.FrameTraining(network)
     utterances = labelled(recipe, (7, 12, 3))
-    utterances[1].labels[4:6] = recipe.frames.UNKNOWN
     together = recipe.labeller.FrameBatch.of(utterances)
-    assert (together.weight, together.amount) == (20, 22)
+    assert (together.weight, together.amount) == (22, 22)
     apart = [recipe.labeller.FrameBatch.of([utterance]) for utterance in utterances]
     with torch.no_grad():
         loss = float(training(together))
@@ -109,12 +94,12 @@ def test_padding_changes_nothing(recipe: SimpleNamespace, model: str) -> None:
     task = recipe.labeller.FrameTask(network, config, utterances)
     with torch.no_grad():
         measured = task.evaluate(World())
-    assert measured["loss"] == pytest.approx(loss / 20, rel=1e-5)
+    assert measured["loss"] == pytest.approx(loss / 22, rel=1e-5)
     right = sum(
         int((network(each.features, each.lengths)[0].argmax(-1) == each.labels[0]).sum())
         for each in apart
     )
-    assert measured["error"] == pytest.approx(1 - right / 20)
+    assert measured["error"] == pytest.approx(1 - right / 22)
 
 
 def test_only_the_bilstm_has_context(recipe: SimpleNamespace) -> None:
@@ -142,8 +127,8 @@ def test_batches_hold_every_utterance_and_go_on_in_the_middle(recipe: SimpleName
 
 
 def test_accuracies_and_runs(recipe: SimpleNamespace) -> None:
-    references = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0, -100])
-    found = torch.tensor([0, 1, 1, 1, 2, 0, 2, 0, 1])
+    references = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0])
+    found = torch.tensor([0, 1, 1, 1, 2, 0, 2, 0])
     assert recipe.score.accuracies(references, found) == {"all": 6 / 8, "speech": 4 / 5}
     assert recipe.score.runs([0, 0, 1, 2, 2]) == [(0, 0, 2), (1, 2, 3), (2, 3, 5)]
 
@@ -160,16 +145,19 @@ def test_some_utterances_of_each_speaker(recipe: SimpleNamespace) -> None:
 
 
 def test_what_cannot_be_done(script: Script, recipe: SimpleNamespace, tmp_path: Path) -> None:
-    dictionary = tmp_path / "cmudict.dict"
-    dictionary.write_text("THE DH AH0\n")
     config = RECIPE / "conf" / "tiny.toml"
     (tmp_path / "manifests").mkdir()
     for name in ("manifests/train.jsonl", "alignments.jsonl"):
         (tmp_path / name).write_text("")
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    line = {"audio_filepath": "a.flac", **said(("A", 0.1, 0.2), (" ", 0.2, 0.3))}
+    (letters / "alignments.jsonl").write_text(json.dumps(line) + "\n")
     for program, arguments, part in (
-        ("train.py", [config, dictionary, tmp_path], "holds no utterances"),
-        ("score.py", [tmp_path], "DICTIONARY"),
-        ("score.py", [tmp_path, dictionary, "mlp"], "train mlp first"),
+        ("train.py", [config, tmp_path], "holds no utterances"),
+        ("train.py", [config, letters], "has no phones"),
+        ("score.py", [tmp_path], "models"),
+        ("score.py", [tmp_path, "mlp"], "train mlp first"),
     ):
         done = script(program, *arguments)
         assert done.returncode == 2
@@ -183,7 +171,6 @@ def test_tiny_recipe(asr_data: Path, tmp_path: Path) -> None:
         "bash", RECIPE / "run.sh", "--conf", "tiny", "--exp", tmp_path,
         "--data", asr_data / "LibriSpeech", "--dev", "dev-clean-20spk",
         "--test", "test-clean-10spk",
-        "--dictionary", asr_data / "text" / "cmudict" / "cmudict.dict",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     score = json.loads((tmp_path / "score.json").read_text())

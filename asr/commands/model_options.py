@@ -92,7 +92,9 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         help="score of a word outside the lexicon, as -5 (default: there are none)",
     )
     group.add_argument(
-        "--hotwords", metavar="FILE", help="phrases, one a line; a bonus may follow after a tab"
+        "--hotwords",
+        metavar="FILE",
+        help="phrases, names above all, one a line; a bonus may follow after a tab",
     )
 
 

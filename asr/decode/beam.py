@@ -180,7 +180,8 @@ class BeamSearch:
         options: Weights and limits.
         table: An n-gram model of words or of the tokenizer's tokens.
         words: The lexicon; without it the words of a word model.
-        hotwords: Phrases and what each occurrence adds to the score.
+        hotwords: Phrases and what each occurrence adds to the score; a lexicon gets those of
+            their words that it lacks.
         neural: A neural language model of the tokenizer's tokens, or of words.
         lexicon_file: Where to keep the lexicon's tables for the next time.
         pronunciations: Of the words, for a tokenizer of phones with word ends; without them those
@@ -208,6 +209,7 @@ class BeamSearch:
             tokenizer,
             table=table,
             words=words,
+            hotwords=hotwords,
             lexicon_file=lexicon_file,
             pronunciations=pronunciations,
         )

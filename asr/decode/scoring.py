@@ -5,6 +5,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -125,6 +126,7 @@ def searched_tokens(
     *,
     table: NgramTable | None = None,
     words: Sequence[str] | None = None,
+    hotwords: Mapping[str, float] | None = None,
     lexicon_file: str | os.PathLike[str] | None = None,
     pronunciations: Lexicon | None = None,
 ) -> Tokens:
@@ -134,6 +136,7 @@ def searched_tokens(
         tokenizer: That of the acoustic model.
         table: An n-gram model.
         words: The lexicon; without it the words of a word model, else those with pronunciations.
+        hotwords: Phrases, whose words the lexicon gets where it lacks them.
         lexicon_file: Where to keep the lexicon's tables for the next time.
         pronunciations: For phones with word ends; without them those of the tokenizer.
 
@@ -150,9 +153,13 @@ def searched_tokens(
         return tokenizer
     if not (tokenizer.marks_words or pronunciations or words):
         return tokenizer
-    words, word_ids, log_probs = _words(table, words)
     lexicon = pronunciations or tokenizer.lexicon
-    return pronounced_words(tokenizer, lexicon, words, word_ids, log_probs, lexicon_file)
+    known = _words(table, words, hotwords)
+    lacking = [word for word in _words_of(hotwords) if not lexicon.pronunciations(word)]
+    if lacking and tokenizer.pronouncer:
+        lexicon = lexicon.with_words(tokenizer.pronouncer.pronunciations(lacking))
+    file = None if lacking or known.n_new else lexicon_file
+    return pronounced_words(tokenizer, lexicon, known.words, known.ids, known.log_probs, file)
 
 
 def make_scoring(
@@ -169,7 +176,7 @@ def make_scoring(
         tokenizer: See `searched_tokens`.
         table: An n-gram model of words or of the tokenizer's tokens.
         words: The lexicon; without it the words of a word model.
-        hotwords: The bonus of each phrase.
+        hotwords: The bonus of each phrase; a lexicon gets those words of them that it lacks.
         lexicon_file: Where to keep the lexicon's tables for the next time.
 
     Raises:
@@ -183,7 +190,8 @@ def make_scoring(
     else:
         spelling = spelling_of(tokenizer)
         units = NO_MODEL if table is None else ngram_units(table, tokenizer, spelling)
-    words, word_ids, log_probs = _words(table if units == WORDS else None, words)
+    known = _words(table if units == WORDS else None, words, hotwords)
+    words, log_probs = known.words, known.log_probs
     if isinstance(tokenizer, PronouncedWords):
         words = tokenizer.words
         log_probs = log_probs[tokenizer.places] if units == WORDS else log_probs
@@ -195,9 +203,12 @@ def make_scoring(
     token_ids = [0] * tokenizer.n_tokens
     if table is not None and units == TOKENS:
         token_ids = [table.word_id(SPACE if s == " " else s) for s in tokenizer.symbols]
+    if trie is None:
+        file = None if known.n_new else lexicon_file
+        trie = _lexicon(list(words or ()), known.ids, log_probs, spelling, file)
     return Scoring(
         spelling=spelling,
-        trie=trie or _lexicon(list(words or ()), word_ids, log_probs, spelling, lexicon_file),
+        trie=trie,
         automaton=_no_automaton() if table is None else _decoded(table),
         units=units,
         token_ids=tuple(token_ids),
@@ -267,18 +278,48 @@ def _lexicon(
     return trie
 
 
+class _Words(NamedTuple):
+    """The words that can be recognised; None: any.
+
+    Attributes:
+        words: Each once.
+        ids: (E,) the n-gram model's id of each.
+        log_probs: (E,) its unigrams.
+        n_new: How many, at the end, only the hotwords have.
+    """
+
+    words: Sequence[str] | None
+    ids: Ints
+    log_probs: Floats
+    n_new: int
+
+
 def _words(
-    table: NgramTable | None, words: Sequence[str] | None
-) -> tuple[Sequence[str] | None, Ints, Floats]:
-    """The lexicon's words, by default those of a word model, with their ids and unigrams there."""
-    if table is None:
-        n_words = len(words or ())
-        return words, np.zeros(n_words, np.int32), np.zeros(n_words, np.float32)
+    table: NgramTable | None, words: Sequence[str] | None, hotwords: Mapping[str, float] | None
+) -> _Words:
+    """The lexicon's words, by default those of a word model, and those of the hotwords."""
+    ids = None
+    if words is None and table is not None:
+        words, ids = table.vocabulary[3:], np.arange(3, table.n_words, dtype=np.int32)
     if words is None:
-        words, word_ids = table.vocabulary[3:], np.arange(3, table.n_words, dtype=np.int32)
+        return _Words(None, np.zeros(0, np.int32), np.zeros(0, np.float32), 0)
+    if new := _words_of(hotwords):
+        known = set(words)
+        new = [word for word in new if word not in known]
+        words = [*words, *new]
+    if table is None:
+        return _Words(
+            words, np.zeros(len(words), np.int32), np.zeros(len(words), np.float32), len(new)
+        )
+    if ids is None:
+        ids = np.array([table.word_id(word) for word in words], np.int32)
     else:
-        word_ids = np.array([table.word_id(word) for word in words], np.int32)
-    return words, word_ids, _unigrams(table)[word_ids]
+        ids = np.concatenate([ids, np.full(len(new), UNKNOWN, np.int32)])
+    return _Words(words, ids, _unigrams(table)[ids], len(new))
+
+
+def _words_of(hotwords: Mapping[str, float] | None) -> list[str]:
+    return list(dict.fromkeys(word for phrase in hotwords or () for word in phrase.split()))
 
 
 def _decoded(table: NgramTable) -> Automaton:

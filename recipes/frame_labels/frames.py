@@ -1,14 +1,12 @@
-"""Utterances with a phone for each frame, made from when each letter of a text was said.
+"""Utterances with a phone for each frame, made from when each phone of a text was said.
 
-`asr align` tells when its model is surest of each letter.  A word lasts from a little before its
-first letter to a little after its last; its phones, those that the dictionary gives first, divide
-it as the letters do: the border behind phone j of n is where the letters are at j/n of the word.
-What belongs to no word is silence, and the frames of a word
-that the dictionary does not have are of no use.
+`asr align` tells when its model is surest of each phone.  Between two phones of a word the border
+is in the middle; a word lasts from a little before its first phone to a little after its last.
+What belongs to no word is silence.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,34 +20,33 @@ from torch import Tensor
 from asr.data import FeatureSource
 from asr.errors import ManifestError
 from asr.features import FeatureExtractor, n_frames
-from asr.lexicon import Lexicon
 from asr.manifest import Utterance, read_lines, read_manifest
+from asr.text import WORD_END
 
 __all__ = [
     "SILENCE",
-    "UNKNOWN",
     "LabelledUtterance",
     "Segment",
     "labels_of_frames",
+    "phone_names",
     "phone_segments",
     "read_labelled",
     "read_labels",
+    "read_segments",
 ]
 
 SILENCE = "SIL"
-UNKNOWN = -100
-"""What stands for the phone of a frame that has none: in the padding, and in unknown words."""
 MARGIN_SECONDS = 0.08
-"""How long a word goes on before its first letter and after its last one at most."""
+"""How long a word goes on before its first phone and after its last one at most."""
 
 _HOP_SECONDS, _CENTRE_SECONDS = 0.01, 0.0125
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A phone, or None for a word without phones, and when it was said, in seconds."""
+    """A phone, and when it was said, in seconds."""
 
-    phone: str | None
+    phone: str
     start: float
     end: float
 
@@ -61,7 +58,7 @@ class LabelledUtterance:
     Attributes:
         utterance: what and where it is.
         features: normalised, (T, F).
-        labels: numbers of phones, or UNKNOWN, (T,) int64.
+        labels: numbers of phones, (T,) int64.
     """
 
     utterance: Utterance
@@ -69,34 +66,28 @@ class LabelledUtterance:
     labels: Tensor
 
 
-def phone_segments(alignment: Mapping[str, Any], lexicon: Lexicon) -> list[Segment]:
+def phone_segments(alignment: Mapping[str, Any]) -> list[Segment]:
     """Return when each phone was said, without the silences.
 
     Args:
-        alignment: a line of `asr align --format json`, of a model that writes letters.
-        lexicon: the phones of words.
+        alignment: a line of `asr align --format json`, of a model that writes phones.
     """
-    letters = _letters_of_words(alignment["tokens"])
+    words = _words(alignment["tokens"])
     segments: list[Segment] = []
-    for word, (start, end) in zip(letters, _extents(letters), strict=True):
-        some = lexicon.pronounce("".join(letter["text"] for letter in word)) or (None,)
-        centres = [(letter["start"] + letter["end"]) / 2 for letter in word]
-        # Letter k is in the middle of its share of the word, which begins at 0 and ends at 1.
-        places = [0, *((k + 0.5) / len(word) for k in range(len(word))), 1]
-        borders = np.interp(
-            np.arange(len(some) + 1) / len(some), places, [start, *centres, end]
-        ).tolist()
-        segments += [Segment(p, *edges) for p, edges in zip(some, pairwise(borders), strict=True)]
+    for word, (start, end) in zip(words, _extents(words), strict=True):
+        inner = [(one["end"] + other["start"]) / 2 for one, other in pairwise(word)]
+        edges = pairwise([start, *inner, end])
+        segments += [Segment(one["text"], *edge) for one, edge in zip(word, edges, strict=True)]
     return segments
 
 
-def _letters_of_words(tokens: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def _words(tokens: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     words: list[list[Mapping[str, Any]]] = [[]]
     for token in tokens:
-        if token["text"].strip():
-            words[-1].append(token)
-        else:
+        if token["text"] == WORD_END:
             words.append([])
+        else:
+            words[-1].append(token)
     return [word for word in words if word]
 
 
@@ -125,55 +116,78 @@ def labels_of_frames(
     times = np.arange(n_frames) * stride * _HOP_SECONDS + _CENTRE_SECONDS
     starts = np.array([segment.start for segment in segments])
     ends = np.array([segment.end for segment in segments])
-    ids = np.array([phones.index(s.phone) if s.phone else UNKNOWN for s in segments])
+    ids = np.array([phones.index(segment.phone) for segment in segments])
     number = np.searchsorted(starts, times, side="right") - 1
     is_inside = (number >= 0) & (times < ends[number])
     return np.where(is_inside, ids[number], 0)
 
 
+def read_segments(alignments: Path) -> dict[str, list[Segment]]:
+    """Read what `asr align --format json` wrote.
+
+    Returns:
+        when the phones of each audio file were said, by its path
+
+    Raises:
+        ManifestError: the model did not write phones.
+    """
+    found = {}
+    for line in map(json.loads, read_lines(alignments)):
+        if all(token["text"] != WORD_END for token in line["tokens"]):
+            raise ManifestError(f"{alignments}: has no phones; align with a model that writes them")
+        found[line["audio_filepath"]] = phone_segments(line)
+    return found
+
+
+def phone_names(segments: Mapping[str, Sequence[Segment]]) -> tuple[str, ...]:
+    """Return the silence and all phones that occur."""
+    return (SILENCE, *sorted({one.phone for each in segments.values() for one in each}))
+
+
 def read_labels(
-    manifest: Path, alignments: Path, lexicon: Lexicon, stride: int
+    manifest: Path, segments: Mapping[str, Sequence[Segment]], stride: int
 ) -> list[NDArray[np.int64]]:
     """Read the labels of a manifest's utterances without their audio; see `read_labelled`."""
-    phones = (SILENCE, *lexicon.phones)
+    phones = phone_names(segments)
     labels = []
-    for utterance, segments in _read_segments(manifest, alignments, lexicon):
+    for utterance, some in _with_segments(manifest, segments):
         n_kept = -(-n_frames(round(utterance.duration * 16_000)) // stride)
-        labels.append(labels_of_frames(segments, n_kept, stride, phones))
+        labels.append(labels_of_frames(some, n_kept, stride, phones))
     return labels
 
 
-def _read_segments(
-    manifest: Path, alignments: Path, lexicon: Lexicon
-) -> list[tuple[Utterance, list[Segment]]]:
+def _with_segments(
+    manifest: Path, segments: Mapping[str, Sequence[Segment]]
+) -> list[tuple[Utterance, Sequence[Segment]]]:
     utterances = read_manifest(manifest)
-    found = {line["audio_filepath"]: line for line in map(json.loads, read_lines(alignments))}
     for utterance in utterances:
-        if utterance.audio_filepath.as_posix() not in found:
-            raise ManifestError(f"{alignments}: has no {utterance.id}; align {manifest} again")
-    return [(u, phone_segments(found[u.audio_filepath.as_posix()], lexicon)) for u in utterances]
+        if utterance.audio_filepath.as_posix() not in segments:
+            raise ManifestError(f"{utterance.id} was not aligned; align {manifest} again")
+    return [(each, segments[each.audio_filepath.as_posix()]) for each in utterances]
 
 
 def read_labelled(
-    manifest: Path, alignments: Path, lexicon: Lexicon, extractor: FeatureExtractor, stride: int
+    manifest: Path,
+    segments: Mapping[str, Sequence[Segment]],
+    extractor: FeatureExtractor,
+    stride: int,
 ) -> list[LabelledUtterance]:
     """Read the utterances of a manifest with their labels.
 
     Args:
         manifest: JSON lines.
-        alignments: what `asr align --format json` wrote of it.
-        lexicon: the phones of words.
+        segments: see `read_segments`.
         extractor: the front end.
         stride: every how many frames one is kept.
 
     Raises:
         ManifestError: an utterance was not aligned.
     """
-    segments = _read_segments(manifest, alignments, lexicon)
-    source = FeatureSource([utterance for utterance, _ in segments], extractor)
-    phones = (SILENCE, *lexicon.phones)
+    found = _with_segments(manifest, segments)
+    source = FeatureSource([utterance for utterance, _ in found], extractor)
+    phones = phone_names(segments)
     labelled = []
-    for index, (utterance, some) in enumerate(segments):
+    for index, (utterance, some) in enumerate(found):
         features = source.features(index)
         features = ((features - features.mean(0)) / features.std(0).clamp_min(1e-3))[::stride]
         labels = labels_of_frames(some, len(features), stride, phones)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from frames import UNKNOWN, LabelledUtterance
+from frames import LabelledUtterance
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +34,9 @@ __all__ = [
 
 MODELS = ("mlp", "bilstm")
 """Without and with context."""
+
+# What torch's loss counts nothing for.
+_PADDING = -100
 
 
 class InputConfig(Section):
@@ -77,7 +80,7 @@ class FrameBatch:
     Attributes:
         features: (B, T, F).
         lengths: frames, (B,) int64.
-        labels: numbers of phones, UNKNOWN in the padding and where there is none, (B, T) int64.
+        labels: numbers of phones, -100 in the padding, (B, T) int64.
         name: for an error message.
     """
 
@@ -93,20 +96,20 @@ class FrameBatch:
             pad_sequence([u.features for u in utterances], batch_first=True),
             torch.tensor([len(u.labels) for u in utterances]),
             pad_sequence(
-                [u.labels for u in utterances], batch_first=True, padding_value=UNKNOWN
+                [u.labels for u in utterances], batch_first=True, padding_value=_PADDING
             ),
             ", ".join(u.utterance.id for u in utterances),
         )  # fmt: skip
 
     @property
     def weight(self) -> float:
-        """Number of frames with a phone."""
-        return float((self.labels != UNKNOWN).sum())
+        """Number of frames."""
+        return float(self.lengths.sum())
 
     @property
     def amount(self) -> float:
         """Number of frames."""
-        return float(self.lengths.sum())
+        return self.weight
 
     def to(self, device: torch.device) -> "FrameBatch":
         """Return the batch on a device."""
@@ -196,7 +199,7 @@ class FrameTraining(nn.Module):
         """Return the loss in nats, ()."""
         log_probs = self.network(batch.features, batch.lengths)
         return F.nll_loss(
-            log_probs.flatten(0, 1), batch.labels.flatten(), ignore_index=UNKNOWN, reduction="sum"
+            log_probs.flatten(0, 1), batch.labels.flatten(), ignore_index=_PADDING, reduction="sum"
         )
 
 
@@ -228,7 +231,7 @@ class FrameTask:
         for batch in (each.to(world.device) for each in self.dev):
             loss += float(self._module(batch))
             found = self.network(batch.features, batch.lengths).argmax(-1)
-            wrong += float(((found != batch.labels) & (batch.labels != UNKNOWN)).sum())
+            wrong += float(((found != batch.labels) & (batch.labels != _PADDING)).sum())
             n_frames += batch.weight
         return {"error": wrong / n_frames, "loss": loss / n_frames}
 
@@ -260,7 +263,7 @@ def load_labeller(exp: Path, kind: str, n_phones: int) -> tuple[FrameLabelsConfi
         network.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError:
         raise CheckpointError(
-            f"{folder}: weights, config.toml and the dictionary's phones do not belong together; "
+            f"{folder}: weights, config.toml and the phones do not belong together; "
             "train anew, in a new folder"
         ) from None
     return config, network.eval()

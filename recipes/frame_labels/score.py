@@ -1,6 +1,6 @@
 """Frame accuracies, as EXP/score.json and as a table, and a picture of one utterance.
 
-    python recipes/frame_labels/score.py EXP DICTIONARY mlp bilstm [--draw PNG]
+    python recipes/frame_labels/score.py EXP mlp bilstm [--draw PNG]
     python recipes/frame_labels/score.py --table EXP --readme recipes/frame_labels/README.md
 
 "frame_accuracy" in score.json is that of the last model on all frames of the test.  Beside the
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from frames import SILENCE, UNKNOWN, LabelledUtterance, read_labels
+from frames import SILENCE, LabelledUtterance, phone_names, read_labels, read_segments
 from labeller import FrameLabeller, load_labeller
 from torch import Tensor
 from train import read_part
@@ -26,7 +26,6 @@ from train import read_part
 from asr.checkpoint import read_json, write_json
 from asr.cli import run_program
 from asr.errors import ConfigError, DependencyError
-from asr.lexicon import read_lexicon
 from asr.readme_table import write_table
 from asr.recipe_programs import describe_machine
 
@@ -36,15 +35,14 @@ SECONDS_DRAWN = 4.0
 
 
 def accuracies(references: Tensor, found: Tensor) -> dict[str, float]:
-    """Return which part of frames is right: of all with a phone, and of those but silence (0).
+    """Return which part of frames is right: of all, and of those but silence (0).
 
     Args:
-        references: phones or UNKNOWN, (N,).
+        references: phones, (N,).
         found: phones, (N,).
     """
     right = (references == found).double()
-    masks = {"all": references != UNKNOWN, "speech": references > 0}
-    return {name: float(right[mask].mean()) for name, mask in masks.items()}
+    return {"all": float(right.mean()), "speech": float(right[references > 0].mean())}
 
 
 @torch.inference_mode()
@@ -70,7 +68,7 @@ def summarize(
         test: what they were asked.
         found: by model, what it said of each utterance of the test.
     """
-    counts = training[training != UNKNOWN].bincount(minlength=len(phones))
+    counts = training.bincount(minlength=len(phones))
     references = torch.cat([u.labels for u in test])
     results = []
     for name, order in (("always", counts), ("always, of speech", counts[1:])):
@@ -88,7 +86,7 @@ def summarize(
         "n_training_frames": len(training),
         "n_utterances": len(test),
         "n_speakers": len({u.utterance.speaker for u in test}),
-        "n_frames": int((references != UNKNOWN).sum()),
+        "n_frames": len(references),
         "machine": describe_machine(),
     }
 
@@ -155,7 +153,7 @@ def draw(
     colours = colormaps["hsv"]
     for y, labels in enumerate(rows.values()):
         for label, first, last in runs(labels[:n_frames].tolist()):
-            if label == UNKNOWN or phones[label] == SILENCE:
+            if phones[label] == SILENCE:
                 continue
             start, width = first * seconds_per_frame, (last - first) * seconds_per_frame
             colour = colours(label / len(phones))
@@ -169,17 +167,16 @@ def draw(
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not (arguments.dictionary and arguments.models):
-        raise ConfigError("DICTIONARY and the models to score are needed")
+    if not arguments.models:
+        raise ConfigError("the models to score are needed: mlp, bilstm")
     exp: Path = arguments.exp
-    lexicon = read_lexicon(arguments.dictionary)
-    phones = (SILENCE, *lexicon.phones)
+    segments = read_segments(exp / "alignments.jsonl")
+    phones = phone_names(segments)
     networks = {name: load_labeller(exp, name, len(phones)) for name in arguments.models}
     config = next(iter(networks.values()))[0]
-    manifest, alignments = exp / "manifests" / "train.jsonl", exp / "alignments.jsonl"
-    labels = read_labels(manifest, alignments, lexicon, config.input.stride)
+    labels = read_labels(exp / "manifests" / "train.jsonl", segments, config.input.stride)
     training = torch.from_numpy(np.concatenate(labels))
-    test = read_part(exp, "test", lexicon, config)
+    test = read_part(exp, "test", segments, config)
     found = {name: [_label(net, u) for u in test] for name, (_, net) in networks.items()}
     if arguments.draw:
         rows = {"reference": test[0].labels, **{name: each[0] for name, each in found.items()}}
@@ -203,7 +200,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Frame accuracies of all models.")
     parser.add_argument("exp", type=Path, help="experiment folder")
-    parser.add_argument("dictionary", type=Path, nargs="?", help="cmudict.dict")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="what was trained")
     parser.add_argument("--draw", type=Path, metavar="PNG", help="picture of the first utterance")
     parser.add_argument("--table", action="store_true", help="print the table of score.json again")

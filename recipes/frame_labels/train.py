@@ -1,10 +1,9 @@
 """Train the networks of this recipe.
 
-    python recipes/frame_labels/train.py CONFIG.toml DICTIONARY EXP [MODEL ...] [--set A.B=C]
+    python recipes/frame_labels/train.py CONFIG.toml EXP [MODEL ...] [--set A.B=C]
 
-reads EXP/manifests of the parts train and dev, and EXP/alignments.jsonl.  DICTIONARY is CMUdict.
-The models are mlp and bilstm (default: both); each is EXP/MODEL/best.  The same command goes on
-after an interruption.
+reads EXP/manifests of the parts train and dev, and EXP/alignments.jsonl.  The models are mlp and
+bilstm (default: both); each is EXP/MODEL/best.  The same command goes on after an interruption.
 """
 
 import argparse
@@ -14,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from frames import UNKNOWN, LabelledUtterance, read_labelled
+from frames import LabelledUtterance, Segment, phone_names, read_labelled, read_segments
 from labeller import MODELS, FrameBatches, FrameLabelsConfig, FrameTask, make_labeller
 
 from asr.cli import run_program
 from asr.errors import ConfigError
 from asr.features import FeatureExtractor
 from asr.fit import FitSettings, fit
-from asr.lexicon import Lexicon, read_lexicon
 from asr.recipe_programs import timed
 from asr.toml_config import claim_folder, load_toml
 from asr.training_display import TrainingDisplay
@@ -31,19 +29,19 @@ __all__ = ["main", "read_part"]
 
 
 def read_part(
-    exp: Path, part: str, lexicon: Lexicon, config: FrameLabelsConfig
+    exp: Path, part: str, segments: Mapping[str, Sequence[Segment]], config: FrameLabelsConfig
 ) -> list[LabelledUtterance]:
     """Read a part of the data; see `frames.read_labelled`.
 
     Args:
-        exp: experiment folder with manifests/PART.jsonl and alignments.jsonl.
+        exp: experiment folder with manifests/PART.jsonl.
         part: train, dev or test.
-        lexicon: the phones of words.
+        segments: of its alignments.jsonl; see `frames.read_segments`.
         config: what the networks see.
     """
-    manifest, alignments = exp / "manifests" / f"{part}.jsonl", exp / "alignments.jsonl"
     extractor = FeatureExtractor(n_mels=config.input.n_mels)
-    return read_labelled(manifest, alignments, lexicon, extractor, config.input.stride)
+    manifest = exp / "manifests" / f"{part}.jsonl"
+    return read_labelled(manifest, segments, extractor, config.input.stride)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -52,14 +50,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     world = start_world(settings.device)
-    lexicon = read_lexicon(arguments.dictionary)
-    training = read_part(arguments.exp, "train", lexicon, config)
-    dev = read_part(arguments.exp, "dev", lexicon, config)
-    labels = torch.cat([utterance.labels for utterance in training])
-    print(
-        f"{len(training)} utterances, {len(labels):,} frames, "
-        f"{float((labels == UNKNOWN).double().mean()):.1%} of them in unknown words"
-    )
+    segments = read_segments(arguments.exp / "alignments.jsonl")
+    phones = phone_names(segments)
+    training = read_part(arguments.exp, "train", segments, config)
+    dev = read_part(arguments.exp, "dev", segments, config)
+    n_frames = sum(len(utterance.labels) for utterance in training)
+    print(f"{len(training)} utterances, {n_frames:,} frames, {len(phones) - 1} phones")
     fitting = FitSettings.of(
         settings, seed=config.seed, prefix="network.", minimise=("error", "loss")
     )
@@ -69,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
         folder = arguments.exp / model
         claim_folder(folder, config, ("seed", "input", "model"))
         batches = FrameBatches(training, settings.batch_size, config.seed, world)
-        task = FrameTask(make_labeller(model, config, 1 + len(lexicon.phones)), config, dev)
+        task = FrameTask(make_labeller(model, config, len(phones)), config, dev)
 
         def describe(values: Mapping[str, float], model: str = model) -> str:
             return f"{model}: loss {values['loss']:.3f}  {values['per_second']:.0f} frames/s"
@@ -88,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description="Train networks that label frames with phones.")
     parser.add_argument("config", type=Path, help="TOML file, see conf/")
-    parser.add_argument("dictionary", type=Path, help="cmudict.dict")
     parser.add_argument("exp", type=Path, help="experiment folder")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
