@@ -1,4 +1,4 @@
-"""The command `python -m lm`: train, score, measure, convert and prune language models."""
+"""The command `python -m lm`: train, score, measure, convert, prune and mix language models."""
 
 import argparse
 import logging
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --vocabulary: leave the scores of the words that stay as they are",
     )
     _add_table_options(prune)
+    _add_mix(_add(commands, "mix", "one model from several, as for a domain with little text"))
     _add_split(_add(commands, "split", "cut a text into parts to train, tune and test on"))
     generate = _add(commands, "generate", "draw sentences from a model")
     generate.add_argument("model", help=_ANY_MODEL_HELP)
@@ -151,6 +152,25 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--dev", nargs="+", metavar="FILE", help="held-out text (default: some of the lines)"
     )
     neural.add_argument("--pieces", type=int, metavar="N", help="word pieces, learned from text")
+
+
+def _add_mix(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=_MODEL_HELP)
+    parser.add_argument("-o", "--output", required=True, help=_OUTPUT_HELP)
+    parser.add_argument(
+        "--weights", type=float, nargs="+", metavar="X", help="of the models; they sum to 1"
+    )
+    parser.add_argument(
+        "--tune",
+        dest="text",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="find the weights with which this text is likeliest: a sentence a line, none of it "
+        "in what the models were made from",
+    )
+    _add_units(parser)
+    _add_table_options(parser)
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from lm.counts import count_ngrams, maximum_likelihood
 from lm.kneser_ney import FALLBACK, Smoothing, estimate
 from lm.language_model import LanguageModel, file_kind, load_language_model
 from lm.lmplz import train_with_lmplz
+from lm.mix import best_weights, mix_models, mixed_perplexity
 from lm.perplexity import Perplexity, measure_perplexity
 from lm.prune import prune_by_entropy, restrict
 from lm.sampling import join_units, sample_sentence
@@ -34,7 +35,7 @@ from lm.table import NgramTable
 from lm.text_parts import PartSizes, first_words, repeated, split_text
 from lm.units import WordUnits
 
-__all__ = ["convert", "generate", "perplexity", "prune", "score", "split", "train"]
+__all__ = ["convert", "generate", "mix", "perplexity", "prune", "score", "split", "train"]
 
 _ARPA_SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz")
 _TABLE_SUFFIX = ".ngram"
@@ -300,6 +301,30 @@ def prune(arguments: argparse.Namespace) -> None:
             model = prune_by_entropy(model, arguments.entropy)
         _write(model, arguments, progress)
         _report(model, arguments.output)
+
+
+def mix(arguments: argparse.Namespace) -> None:
+    """Write one model made of several."""
+    _check_output(arguments)
+    if bool(arguments.weights) == bool(arguments.text):
+        raise ConfigError("mix needs the models' --weights, or a text to --tune them on")
+    with _progress() as progress:
+        models = [_read_model(path, progress) for path in arguments.models]
+        weights = arguments.weights or _tuned_weights(arguments, models)
+        model = mix_models(models, weights)
+        _write(model, arguments, progress)
+        _report(model, arguments.output)
+
+
+def _tuned_weights(arguments: argparse.Namespace, models: Sequence[BackoffModel]) -> list[float]:
+    tables = [NgramTable.from_model(model) for model in models]
+    sentences = list(_sentences(arguments, tables[0]))
+    weights, perplexity_of_all = best_weights(tables, sentences)
+    for path, table, weight in zip(arguments.models, tables, weights, strict=True):
+        alone = mixed_perplexity([table], sentences, [1.0])
+        print(f"{path}: weight {weight:.4f}, alone perplexity {alone:.2f} on the words it knows")
+    print(f"mixture: perplexity {perplexity_of_all:.2f} on the words that any of them knows")
+    return weights
 
 
 def split(arguments: argparse.Namespace) -> None:

@@ -64,6 +64,32 @@ def test_train_then_everything_else(capsys: pytest.CaptureFixture[str], tmp_path
     assert len(first.splitlines()) == 3
 
 
+def test_mix(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = (GOLDEN / "text.txt").read_text().splitlines()
+    parts = {"one": lines[:150], "other": lines[150:300], "dev": lines[300:]}
+    for name, part in parts.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(part) + "\n")
+    models = [tmp_path / "one.arpa", tmp_path / "other.ngram"]
+    for model in models:
+        _run(capsys, "train", model.with_suffix(".txt"), "-o", model, "--order", 2)
+    output = tmp_path / "mixed.ngram"
+    dev = tmp_path / "dev.txt"
+    out = _run(capsys, "mix", *models, "-o", output, "--tune", dev, "--quantize", 16).splitlines()
+    assert [line.partition(": weight 0.")[0] for line in out[:2]] == [*map(str, models)]
+    assert out[2].startswith("mixture: perplexity ")
+    assert out[-1].startswith(f"{output}: ")
+    perplexities = [
+        json.loads(_run(capsys, "perplexity", model, dev, "--json"))["perplexity"]
+        for model in (*models, output)
+    ]
+    assert perplexities[2] < min(perplexities[:2])
+    _run(capsys, "mix", *models, "-o", tmp_path / "half.arpa", "--weights", 0.5, 0.5)
+    assert read_arpa(tmp_path / "half.arpa").order == 2
+    for options in ([], ["--weights", 1, 1, "--tune", dev]):
+        assert "--weights" in _fail(capsys, "mix", *models, "-o", output, *options)
+    assert "sum to 1" in _fail(capsys, "mix", *models, "-o", output, "--weights", 1, 1)
+
+
 def test_score_from_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
