@@ -31,7 +31,10 @@ def test_hotwords_count_whole_words_and_nothing_else(
 ) -> None:
     frames = random_frames(n_frames, LETTERS.n_tokens, seed, 1.0)
     options = unlimited(3000, alpha=0.5, beta=0.3)
-    plain = run(BeamSearch(LETTERS, options, words=words), frames)
+    # A lexicon gets the words of hotwords.
+    more = [word for phrase in bonuses for word in phrase.split()]
+    known = None if words is None else list(dict.fromkeys([*words, *more]))
+    plain = run(BeamSearch(LETTERS, options, words=known), frames)
     boosted = run(BeamSearch(LETTERS, options, words=words, hotwords=bonuses), frames)
     before = dict(zip(sequences(plain), plain.scores, strict=True))
     assert set(before) == set(sequences(boosted))
