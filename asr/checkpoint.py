@@ -102,8 +102,8 @@ def round_tensors(
 
         q_j = round(127 w_j / s),   s = max_j |w_j|
 
-    of which `write_tensors` keeps s as NAME.row_scale.  `read_tensors` gives q s / 127 back: no
-    weight is off by more than s / 254.
+    and s stands under NAME.row_scale.  `read_tensors` gives q s / 127 back: no weight is off by
+    more than s / 254.
 
     Args:
         tensors: any shapes.

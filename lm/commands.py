@@ -309,15 +309,14 @@ def mix(arguments: argparse.Namespace) -> None:
     if bool(arguments.weights) == bool(arguments.text):
         raise ConfigError("mix needs the models' --weights, or a text to --tune them on")
     with _progress() as progress:
-        models = [_read_model(path, progress) for path in arguments.models]
-        weights = arguments.weights or _tuned_weights(arguments, models)
-        model = mix_models(models, weights)
+        tables = [_table(path, progress) for path in arguments.models]
+        weights = arguments.weights or _tuned_weights(arguments, tables)
+        model = mix_models(tables, weights)
         _write(model, arguments, progress)
         _report(model, arguments.output)
 
 
-def _tuned_weights(arguments: argparse.Namespace, models: Sequence[BackoffModel]) -> list[float]:
-    tables = [NgramTable.from_model(model) for model in models]
+def _tuned_weights(arguments: argparse.Namespace, tables: Sequence[NgramTable]) -> list[float]:
     sentences = list(_sentences(arguments, tables[0]))
     weights, perplexity_of_all = best_weights(tables, sentences)
     for path, table, weight in zip(arguments.models, tables, weights, strict=True):

@@ -30,34 +30,35 @@ _Keys = NDArray[np.int64]
 _N_STEPS, _LEAST_STEP = 200, 1e-5
 
 
-def mix_models(models: Sequence[BackoffModel], weights: Sequence[float]) -> BackoffModel:
+def mix_models(tables: Sequence[NgramTable], weights: Sequence[float]) -> BackoffModel:
     """Mix models.
 
     Args:
-        models: of any orders and vocabularies
+        tables: the models, of any orders and vocabularies
         weights: lambda of each, above 0; they sum to 1
 
     Returns:
         a model of all their words and n-grams
 
     Raises:
-        LanguageModelError: weights that do not fit, or a damaged model
+        LanguageModelError: weights that do not fit
     """
-    if len(models) < 2:
-        raise LanguageModelError(f"{len(models)} model; two or more are needed for a mixture")
-    if len(weights) != len(models) or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-3:
+    if len(tables) < 2:
+        raise LanguageModelError(f"{len(tables)} model; two or more are needed for a mixture")
+    if len(weights) != len(tables) or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-3:
         given = " ".join(f"{weight:g}" for weight in weights)
         raise LanguageModelError(
-            f"weights {given}: {len(models)} numbers above 0 are needed that sum to 1"
+            f"weights {given}: {len(tables)} numbers above 0 are needed that sum to 1"
         )
-    vocabulary = tuple(dict.fromkeys(word for model in models for word in model.vocabulary))
+    vocabulary = tuple(dict.fromkeys(word for table in tables for word in table.vocabulary))
     numbers = {word: number for number, word in enumerate(vocabulary)}
-    to_all = [np.array([numbers[word] for word in m.vocabulary], np.int32) for m in models]
-    parts = []
-    for model, ids in zip(models, to_all, strict=True):
+    models = [table.to_model() for table in tables]
+    to_all = [np.array([numbers[word] for word in t.vocabulary], np.int32) for t in tables]
+    to_own = []
+    for ids in to_all:
         own = np.full(len(vocabulary), -1, np.int32)
         own[ids] = np.arange(len(ids), dtype=np.int32)
-        parts.append((NgramTable.from_model(model).automaton, own))
+        to_own.append(own)
     words = np.arange(len(vocabulary), dtype=np.int32)[:, None]
     keys: list[_Keys] = []  # of the orders above the unigrams
     orders = []
@@ -72,8 +73,9 @@ def mix_models(models: Sequence[BackoffModel], weights: Sequence[float]) -> Back
             contexts, last = np.divmod(keys[-1], len(vocabulary))
             words = np.column_stack([words[contexts], last.astype(np.int32)])
         mixed = np.full(len(words), -np.inf)
-        for (automaton, own), weight in zip(parts, weights, strict=True):
-            np.logaddexp(mixed, np.log(weight) + _log_probs(automaton, own[words]), out=mixed)
+        for table, own, weight in zip(tables, to_own, weights, strict=True):
+            log_probs = _log_probs(table.automaton, own[words])
+            np.logaddexp(mixed, np.log(weight) + log_probs, out=mixed)
         backoffs = np.zeros(len(words), np.float32)
         orders.append(Ngrams(words, mixed.astype(np.float32), backoffs))
     return renormalized(BackoffModel(vocabulary, tuple(orders)))

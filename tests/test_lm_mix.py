@@ -38,7 +38,7 @@ def test_every_listed_ngram_has_the_mixed_probability(
     other = [[word.replace("E", "F") for word in sentence] for sentence in other]
     models = [small_model(one, order), small_model(other, other_order)]
     weights = [weight, 1 - weight]
-    mixed = mix_models(models, weights)
+    mixed = mix_models([NgramTable.from_model(model) for model in models], weights)
     listed = [
         {tuple(model.text(words).split()) for ngrams in model.orders for words in ngrams.words}
         for model in (*models, mixed)
@@ -54,9 +54,9 @@ def test_every_listed_ngram_has_the_mixed_probability(
 
 def test_a_model_mixed_with_itself_is_itself() -> None:
     model = small_model(BOOKS, 3)
-    ordered = NgramTable.from_model(model).to_model()
-    mixed = NgramTable.from_model(mix_models([model, model], [0.3, 0.7])).to_model()
-    assert_same_model(mixed, ordered, 1e-5)
+    table = NgramTable.from_model(model)
+    mixed = NgramTable.from_model(mix_models([table, table], [0.3, 0.7])).to_model()
+    assert_same_model(mixed, table.to_model(), 1e-5)
 
 
 def test_a_text_takes_the_weight_of_its_own_model() -> None:
@@ -79,13 +79,13 @@ def test_a_text_takes_the_weight_of_its_own_model() -> None:
 
 
 def test_what_cannot_be_mixed() -> None:
-    model = small_model(BOOKS, 2)
+    table = NgramTable.from_model(small_model(BOOKS, 2))
     with pytest.raises(LanguageModelError, match="1 model; two or more"):
-        mix_models([model], [1.0])
+        mix_models([table], [1.0])
     for weights in ([0.5], [0.5, 0.6], [1.0, 0.0], [1.5, -0.5]):
         with pytest.raises(LanguageModelError, match="2 numbers above 0"):
-            mix_models([model, model], weights)
-    tables = [NgramTable.from_model(model)] * 2
+            mix_models([table, table], weights)
+    tables = [table] * 2
     for sentences in ([], [["never", "heard"]], [[]]):
         with pytest.raises(LanguageModelError, match="know no word"):
             best_weights(tables, sentences)
