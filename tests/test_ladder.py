@@ -7,12 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from asr.config import load_config
+from asr.config import load_config, load_decoding
 from asr.errors import ConfigError
 from asr.manifest import Utterance, write_manifest
 from asr.model_folders import find_model
 from asr.models.recognizer import Recognizer
 from asr.toml_config import load_toml
+from asr.transcripts import read_transcripts
+from lm.arpa import write_arpa
+from tests.lm_models import small_model
 from tests.recipe_scripts import Script, imported, script_runner
 
 ROOT = Path(__file__).parents[1]
@@ -85,3 +88,28 @@ def test_measures_models_and_names_steps_that_fail(tmp_path: Path, script: Scrip
     assert (exp / "package" / "step.json").stat().st_mtime_ns == before
     assert again.stdout.endswith(script("ladder.py", "--table", exp).stdout)
     assert script("ladder.py", steps, exp).returncode == 2
+
+    steps.write_text("[[steps]]\nname = 'trained'\n")
+    baseless = script("ladder.py", steps, exp, "--dev", dev)
+    assert baseless.returncode == 2
+    assert f"step trained: to train it, {steps} needs a base" in baseless.stderr
+
+
+def test_measures_with_a_language_model_tuned_for_each_step(tmp_path: Path, script: Script) -> None:
+    dev = tmp_path / "dev.jsonl"
+    write_manifest(dev, [Utterance(ROOT / "examples" / "hello.wav", 3.0, "THREE WORDS HERE")])
+    steps = tmp_path / "steps.toml"
+    steps.write_text("[[steps]]\nname = 'package'\nmodel = 'default'\n")
+    write_arpa(small_model([["THREE", "WORDS", "HERE"]], 1), tmp_path / "three.arpa")
+    # What was measured greedily is measured again.
+    greedy = tmp_path / "exp" / "package" / "step.json"
+    greedy.parent.mkdir(parents=True)
+    greedy.write_text('{"lm": null}')
+    options = ["--dev", dev, "--lm", tmp_path / "three.arpa"]
+    done = script("ladder.py", steps, tmp_path / "exp", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("With three.arpa, tuned for each step; ")
+    assert load_decoding(tmp_path / "exp" / "package" / "decoding.toml").lm.endswith("three.arpa")
+    hypotheses = tmp_path / "exp" / "decode" / "package" / "dev.jsonl"
+    (line,) = read_transcripts(hypotheses, is_reference=False)
+    assert set(line.text.split()) <= {"THREE", "WORDS", "HERE"}

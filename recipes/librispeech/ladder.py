@@ -6,8 +6,10 @@
 
 The TOML file names the configuration of the baseline and the steps; a step changes values of the
 one it is `on`, or names a model that is there already.  EXP/NAME receives its training,
-EXP/decode/NAME what it recognises of each dev set (greedily), EXP/ladder.json the figures after
-every step.  The same command goes on after an interruption, and steps can be added.
+EXP/decode/NAME what it recognises of each dev set, EXP/ladder.json the figures after every step.
+That is greedily, or with --lm by a beam search with an n-gram model, whose weights are tuned for
+each step on the same dev sets: EXP/NAME/decoding.toml.  The same command goes on after an
+interruption, and steps can be added.
 
 On one large GPU let several run at a time (--jobs; `data.cache = "device"` keeps the features in
 its memory).  With --minutes, trainings are interrupted then and measured as far as they are: set
@@ -53,7 +55,7 @@ class Step(Section):
 class Ladder(Section):
     """All of them."""
 
-    base: str = Field(description="configuration of the baseline, beside this file")
+    base: str = Field(default="", description="configuration of the baseline, beside this file")
     steps: list[Step] = Field(min_length=1)
 
 
@@ -91,8 +93,11 @@ class Runner:
     def measure(self, step: Step) -> dict[str, Any]:
         """Train a step as far as the time goes, and measure it."""
         path = self.exp / step.name / "step.json"
+        lm = self.arguments.lm and self.arguments.lm.name
         if path.exists():
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+            if found["lm"] == lm:
+                return found
         started = time.monotonic()
         model = step.model or str(self.exp / step.name)
         if not step.model:
@@ -100,24 +105,40 @@ class Runner:
             if not Path(model, "best").is_dir():
                 raise ConfigError(f"{model}: no evaluation before the time was over")
         seconds = time.monotonic() - started
-        decoded = self.exp / "decode" / step.name
-        decoded.mkdir(parents=True, exist_ok=True)
-        for manifest in self.arguments.dev:
-            self._asr(
-                self.exp / f"{step.name}.log", "evaluate", manifest, "--model", model, "--greedy",
-                "--worst", "0", "--output", decoded / manifest.name,
-            )  # fmt: skip
+        self._decode(step, model)
         found = _model_facts(model) | {
             "name": step.name,
             "on": step.on,
             "about": step.about,
             "set": step.set,
+            "lm": lm,
             "seconds": None if step.model else seconds,
-            "sets": {each.stem: error_rates(decoded / each.name) for each in self.arguments.dev},
+            "sets": {
+                each.stem: error_rates(self.exp / "decode" / step.name / each.name)
+                for each in self.arguments.dev
+            },
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return found
+
+    def _decode(self, step: Step, model: str) -> None:
+        """Leave what a model recognises of the dev sets in EXP/decode/NAME."""
+        log = self.exp / f"{step.name}.log"
+        decoded = self.exp / "decode" / step.name
+        decoded.mkdir(parents=True, exist_ok=True)
+        search: list[object] = ["--greedy"]
+        if self.arguments.lm:
+            tuned = self.exp / step.name
+            self._asr(
+                log, "tune", *self.arguments.dev, "--model", model, "--lm", self.arguments.lm,
+                "--output", tuned,
+            )  # fmt: skip
+            search = ["--decoding", tuned / "decoding.toml"]
+        self._asr(
+            log, "evaluate", *self.arguments.dev, "--model", model, *search, "--worst", "0",
+            "--output", decoded,
+        )  # fmt: skip
 
     def _train(self, step: Step) -> None:
         lists = {"data.train": self.arguments.train, "data.dev": self.arguments.dev}
@@ -185,6 +206,8 @@ def climb(arguments: argparse.Namespace) -> dict[str, Any]:
     ladder = load_toml(Ladder, arguments.config)
     for step in ladder.steps:
         overrides_of(step, ladder.steps)
+        if not (step.model or ladder.base):
+            raise ConfigError(f"step {step.name}: to train it, {arguments.config} needs a base")
     runner = Runner(arguments, ladder)
     arguments.exp.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, Any]] = {}
@@ -219,7 +242,12 @@ def _result(
         if step["on"] in found:
             decoded = arguments.exp / "decode"
             step["against"] = compare_decoders(decoded / step["on"], decoded / step["name"], sets)
-    result = {"sets": sets, "machine": describe_machine(), "steps": steps}
+    result = {
+        "sets": sets,
+        "lm": arguments.lm and arguments.lm.name,
+        "machine": describe_machine(),
+        "steps": steps,
+    }
     path = arguments.exp / "ladder.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
@@ -233,8 +261,9 @@ def _line(step: dict[str, Any]) -> str:
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     sets = result["sets"]
+    decoder = f"With {result['lm']}, tuned for each step" if result["lm"] else "Greedy"
     rows = [
-        f"Greedy, with 95 % intervals over speakers; on {result['machine']}.",
+        f"{decoder}; 95 % intervals over speakers; on {result['machine']}.",
         "",
         f"| step | parameters | epochs | {' | '.join(f'{n} WER | CER' for n in sets)} "
         "| against | minutes |",
@@ -270,6 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("exp", metavar="EXP", type=Path, help="experiment folder")
     for name in ("train", "dev"):
         parser.add_argument(f"--{name}", metavar="MANIFEST", type=Path, nargs="+", default=[])
+    parser.add_argument("--lm", metavar="FILE", type=Path, help="n-gram model (default: greedy)")
     parser.add_argument("--jobs", type=int, default=1, help="steps at a time (default: 1)")
     parser.add_argument("--minutes", type=float, help="for all trainings together")
     parser.add_argument("--table", action="store_true", help="print the table of ladder.json again")
