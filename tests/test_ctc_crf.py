@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.models import ctc_crf
 from asr.models.ctc import ctc_loss
 from asr.models.ctc_crf import LabelTrigram, log_partition
 
@@ -75,6 +76,24 @@ def test_gradient_is_that_of_the_sum_and_leaves_the_padding(trigram: LabelTrigra
     assert ours.grad is not None
     assert torch.allclose(ours.grad, direct.grad, atol=1e-5)
     assert not ours.grad[1, 3:].any()
+
+
+def test_an_utterance_counts_the_same_alone_and_among_others(
+    trigram: LabelTrigram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a batch is taken in parts, one of them shorter than the others."""
+    monkeypatch.setattr(ctc_crf, "_N_TOGETHER", 2)
+    log_probs, lengths = emissions(5, 9).requires_grad_(), torch.tensor([4, 9, 6, 1, 3])
+    together = log_partition(log_probs, lengths, trigram)
+    together.sum().backward()
+    assert log_probs.grad is not None
+    for i, n in enumerate(lengths.tolist()):
+        one = log_probs.detach()[i : i + 1, :n].clone().requires_grad_()
+        alone = log_partition(one, torch.tensor([n]), trigram)
+        alone.sum().backward()
+        torch.testing.assert_close(together[i], alone[0])
+        torch.testing.assert_close(log_probs.grad[i, :n], one.grad[0])
+        assert not log_probs.grad[i, n:].any()
 
 
 def test_long_and_sharp_output_stays_finite(trigram: LabelTrigram) -> None:

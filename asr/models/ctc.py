@@ -1,9 +1,11 @@
 """The acoustic model: convolutional subsampling, stacked BiLSTM, CTC."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from asr.nn.dropout import Dropout
 from asr.nn.masking import sequence_mask
@@ -147,9 +149,42 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: 
         Graves et al. 2006, Connectionist Temporal Classification, eq. 8.
     """
     with torch.autocast(log_probs.device.type, enabled=False):
+        log_probs = log_probs.float()
+        if _trains_faster(log_probs):
+            loss: Tensor = _CtcLoss.apply(  # type: ignore[no-untyped-call]
+                log_probs, lengths, tokens, token_lengths
+            )
+            return loss
         return nn.functional.ctc_loss(
-            log_probs.float().transpose(0, 1), tokens, lengths, token_lengths, reduction="sum"
+            log_probs.transpose(0, 1), tokens, lengths, token_lengths, reduction="sum"
         )
+
+
+def _trains_faster(log_probs: Tensor) -> bool:
+    return (
+        log_probs.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and log_probs.requires_grad
+        and bool(log_probs.isfinite().all())
+    )
+
+
+class _CtcLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor
+    ) -> Tensor:
+        from asr.models.ctc_forward_backward import losses_and_posteriors
+
+        losses, posteriors = losses_and_posteriors(log_probs, lengths, tokens, token_lengths)
+        ctx.save_for_backward(posteriors)
+        return losses.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (posteriors,) = ctx.saved_tensors
+        return posteriors * -gradient, None, None, None
 
 
 def consistency_loss(log_probs_a: Tensor, log_probs_b: Tensor, lengths: Tensor) -> Tensor:

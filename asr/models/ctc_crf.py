@@ -28,6 +28,9 @@ __all__ = ["LabelTrigram", "log_partition"]
 # What is no label stands for the sentence's edges: before it as history, after it as outcome.
 _EDGE = 0
 
+# Utterances whose sums a CPU makes at once.
+_N_TOGETHER = 24
+
 
 @dataclass(frozen=True)
 class LabelTrigram:
@@ -103,50 +106,63 @@ class _Arcs:
     """The denominator's arcs, by what a frame emits.
 
     A state is (the last two labels a b, whether this frame emits the blank or b).  Its weights
-    are arrays [b, n, a] for utterance n, so that a step is one product for each b.  A label that
-    repeats the one before must be parted from it by a blank.
+    are arrays [b, a, n] for utterance n, so that a step is one product for each b, and all else
+    reads memory as it lies.  A label that repeats the one before must be parted from it by a
+    blank.
     """
 
     def __init__(self, probabilities: Tensor) -> None:
         n = len(probabilities)
         by_last = probabilities.transpose(0, 1).clone()  # [b, a, c]
-        self.end = by_last[:, :, _EDGE].unsqueeze(1).clone()  # [b, 1, a]
+        self.end = by_last[:, :, _EDGE].unsqueeze(2).clone()  # [b, a, 1]
         by_last[:, :, _EDGE] = 0.0
         every = torch.arange(n, device=probabilities.device)
-        self.repeat = by_last[every, :, every].clone()  # [b, a]
+        self.repeat = by_last[every, :, every].unsqueeze(2).clone()  # [b, a, 1]
         by_last[every, :, every] = 0.0
         self.change = by_last  # [b, a, c]
         self.change_back = by_last.transpose(1, 2).contiguous()  # [b, c, a]
 
-    def follow(self, blank: Tensor, label: Tensor) -> Tensor:
-        """Add up the weights that enter each state by a new label, (V, B, V)."""
-        entered = torch.bmm(blank + label, self.change).permute(2, 1, 0).contiguous()
-        entered.diagonal(dim1=0, dim2=2).add_(torch.einsum("bna,ba->nb", blank, self.repeat))
-        return entered
+    def follow(self, blank: Tensor, either: Tensor, out: Tensor) -> Tensor:
+        """Add up the weights that enter each state by a new label, (V, V, B), in `out`."""
+        entered = torch.bmm(self.change_back, either, out=out)  # [b, c, n]
+        repeated = torch.bmm(self.repeat.transpose(1, 2), blank).squeeze(1)  # [b, n]
+        entered.diagonal(dim1=0, dim2=1).add_(repeated.t())
+        return entered.transpose(0, 1)
 
-    def follow_back(self, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over the new labels that can follow a state: after a blank, after its label."""
-        changed = torch.bmm(label.permute(2, 1, 0), self.change_back)
-        repeated = label.diagonal(dim1=0, dim2=2).t().unsqueeze(2) * self.repeat.unsqueeze(1)
-        return changed + repeated, changed
+    def follow_back(self, label: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over the new labels that can follow a state: any other, in `out`, and its own."""
+        changed = torch.bmm(self.change, label.transpose(0, 1), out=out)
+        return changed, label.diagonal(dim1=0, dim2=1).t().unsqueeze(1)  # [b, a, n], [b, 1, n]
 
 
 class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, probabilities: Tensor) -> Tensor:
         arcs = _Arcs(probabilities)
-        # Each frame is scaled by its likeliest symbol, each step by its sum: all stays in range.
-        top = log_probs.amax(dim=2)
-        emitted = (log_probs - top.unsqueeze(2)).exp().permute(1, 2, 0).unsqueeze(3)  # t v n 1
-        blanks, labels, scales = _forward(emitted, arcs)
-        frames = sequence_mask(lengths, log_probs.shape[1])
-        last, every = lengths - 1, torch.arange(len(lengths), device=lengths.device)
-        ends = (blanks[last, :, every] + labels[last, :, every]).mul_(arcs.end.squeeze(1))
-        log_scales = (scales.log().t() + top).where(frames, 0.0).sum(dim=1)
-        log_z: Tensor = ends.sum(dim=(1, 2)).log() + log_scales
-        if log_probs.requires_grad:
-            posteriors = _posteriors(emitted, arcs, blanks, labels, lengths)
-            ctx.save_for_backward(posteriors.where(frames.unsqueeze(2), 0.0))
+        n, n_frames, n_symbols = log_probs.shape
+        # On a CPU the states of more utterances would leave the cache, and the forward weights
+        # of all frames be new memory each time.
+        n_together = _N_TOGETHER if log_probs.device.type == "cpu" else n
+        memory = log_probs.new_empty(2, n_frames, n_symbols, n_symbols, min(n, n_together))
+        log_z = log_probs.new_empty(n)
+        posteriors = torch.zeros_like(log_probs) if log_probs.requires_grad else None
+        for first in range(0, n, n_together):
+            part = slice(first, min(first + n_together, n))
+            longest = int(lengths[part].max())
+            chosen = log_probs[part, :longest]
+            # Each frame is scaled by its likeliest symbol.
+            top = chosen.amax(dim=2)
+            emitted = (chosen - top.unsqueeze(2)).exp().permute(1, 2, 0).contiguous()  # [t, v, n]
+            states = memory.flatten()[: 2 * longest * n_symbols**2 * len(chosen)]
+            blanks, labels = states.view(2, longest, n_symbols, n_symbols, len(chosen))
+            frames = sequence_mask(lengths[part], longest)
+            log_z[part] = _forward(emitted, arcs, lengths[part], blanks, labels)
+            log_z[part] += top.where(frames, 0.0).sum(dim=1)
+            if posteriors is not None:
+                found = _posteriors(emitted, arcs, lengths[part], blanks, labels)
+                posteriors[part, :longest] = found.where(frames.unsqueeze(2), 0.0)
+        if posteriors is not None:
+            ctx.save_for_backward(posteriors)
         return log_z
 
     @staticmethod
@@ -155,45 +171,57 @@ class _LogPartition(torch.autograd.Function):
         return posteriors * gradient.view(-1, 1, 1), None, None
 
 
-def _forward(emitted: Tensor, arcs: _Arcs) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the scaled forward weights, twice (T, V, B, V), and their scales (T, B)."""
-    n_frames, n_symbols, n, _ = emitted.shape
-    blanks = emitted.new_empty(n_frames, n_symbols, n, n_symbols)
-    labels = torch.empty_like(blanks)
-    scales = emitted.new_empty(n_frames, n)
-    blank = emitted.new_zeros(n_symbols, n, n_symbols)
-    blank[_EDGE, :, _EDGE] = 1.0
-    label = torch.zeros_like(blank)
+def _forward(
+    emitted: Tensor, arcs: _Arcs, lengths: Tensor, blanks: Tensor, labels: Tensor
+) -> Tensor:
+    """Fill the forward weights of all frames, twice (T, V, V, B), and return log Z, (B,).
+
+    Each step is scaled by the sum of the one before.
+    """
+    n_frames, n_symbols, n = emitted.shape
+    either = emitted.new_zeros(n_symbols, n_symbols, n)
+    either[_EDGE, _EDGE] = 1.0
+    blank, label = either, torch.zeros_like(either)
+    space = torch.empty_like(either)
+    totals = emitted.new_ones(n_frames + 1, n)
     for t in range(n_frames):
-        entered = arcs.follow(blank, label).add_(label).mul_(emitted[t])
-        blank = (blank + label).mul_(emitted[t, 0])
-        scales[t] = blank.sum(dim=(0, 2)) + entered.sum(dim=(0, 2))
-        scale = scales[t].reciprocal().view(1, n, 1)
-        torch.mul(blank, scale, out=blanks[t])
-        torch.mul(entered, scale, out=labels[t])
-        blank, label = blanks[t], labels[t]
-    return blanks, labels, scales
+        scaled = emitted[t] / totals[t]
+        entered = arcs.follow(blank, either, out=space)
+        label = torch.add(entered, label, out=labels[t]).mul_(scaled.unsqueeze(1))
+        blank = torch.mul(either, scaled[_EDGE], out=blanks[t])
+        torch.sum(torch.add(blank, label, out=either), dim=(0, 1), out=totals[t + 1])
+    last, every = lengths - 1, torch.arange(n, device=lengths.device)
+    ends = (blanks[last, :, :, every] + labels[last, :, :, every]) * arcs.end.squeeze(2)
+    scaled_before = sequence_mask(lengths, n_frames)
+    log_scales = totals[:-1].log().t().where(scaled_before, 0.0).sum(dim=1)
+    log_z: Tensor = ends.sum(dim=(1, 2)).log() + log_scales
+    return log_z
 
 
 def _posteriors(
-    emitted: Tensor, arcs: _Arcs, blanks: Tensor, labels: Tensor, lengths: Tensor
+    emitted: Tensor, arcs: _Arcs, lengths: Tensor, blanks: Tensor, labels: Tensor
 ) -> Tensor:
     """Return P(frame t emits symbol v | x), (B, T, V); overwrites the forward weights."""
-    n_frames, n_symbols, n, _ = emitted.shape
-    posteriors = emitted.new_zeros(n_frames, n, n_symbols)
-    end = arcs.end.expand(-1, n, -1)
-    blank = label = end
+    n_frames, n_symbols, n = emitted.shape
+    posteriors = emitted.new_empty(n_frames, n_symbols, n)
+    ending: list[list[int]] = [[] for _ in range(n_frames + 1)]
+    for index, length in enumerate(lengths.tolist()):
+        ending[length].append(index)
+    blank = arcs.end.repeat(1, 1, n)
+    label, space = blank.clone(), torch.empty_like(blank)
+    total = emitted.new_ones(n)
     for t in reversed(range(n_frames)):
         if t + 1 < n_frames:
-            stay = emitted[t + 1] * label
-            after_blank, after_label = arcs.follow_back(stay)
-            silent = emitted[t + 1, 0] * blank
-            is_last = (lengths == t + 1).view(1, n, 1)
-            blank = torch.where(is_last, end, after_blank.add_(silent))
-            label = torch.where(is_last, end, after_label.add(silent).add_(stay))
-            scale = (blank.sum(dim=(0, 2)) + label.sum(dim=(0, 2))).reciprocal().view(1, n, 1)
-            blank, label = blank * scale, label * scale
-        posteriors[t] = labels[t].mul_(label).sum(dim=2).t()
-        posteriors[t, :, _EDGE] = blanks[t].mul_(blank).sum(dim=(0, 2))
-    posteriors /= posteriors.sum(dim=2, keepdim=True)
-    return posteriors.transpose(0, 1)
+            scaled = emitted[t + 1] / total
+            label.mul_(scaled.unsqueeze(1))
+            changed, repeated = arcs.follow_back(label, out=space)
+            changed.addcmul_(blank, scaled[_EDGE])
+            torch.addcmul(changed, arcs.repeat, repeated, out=blank)
+            label.add_(changed)
+            if ending[t + 1]:
+                blank[:, :, ending[t + 1]] = label[:, :, ending[t + 1]] = arcs.end
+            total = torch.add(blank, label, out=space).sum(dim=(0, 1))
+        torch.sum(labels[t].mul_(label), dim=1, out=posteriors[t])
+        posteriors[t, _EDGE] = blanks[t].mul_(blank).sum(dim=(0, 1))
+    posteriors /= posteriors.sum(dim=1, keepdim=True)
+    return posteriors.permute(2, 0, 1)
