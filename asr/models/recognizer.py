@@ -30,9 +30,12 @@ class Recognizer(nn.Module):
     Args:
         config: the configuration that built it; kept for saving.
         tokenizer: output units.
+        device: where the acoustic model's parameters are made; "meta" makes none.
     """
 
-    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer, *, device: torch.device | str = "cpu"
+    ) -> None:
         super().__init__()
         features, model = config.features, config.model
         self.config = config
@@ -50,20 +53,21 @@ class Recognizer(nn.Module):
         )
         if model.name not in MODELS:
             raise ConfigError(f"model.name: unknown model {model.name!r}; known: {sorted(MODELS)}")
-        self.network: CtcModel = MODELS[model.name](
-            self.extractor.n_features,
-            tokenizer.n_tokens,
-            subsampling=model.subsampling,
-            subsampling_channels=model.subsampling_channels,
-            input_size=model.input_size,
-            cell=model.cell,
-            hidden_size=model.hidden_size,
-            n_layers=model.n_layers,
-            projection_size=model.projection_size,
-            dropout=model.dropout,
-            layer_norm=model.layer_norm,
-            intermediate_layers=tuple(model.intermediate_layers),
-        )
+        with torch.device(device):
+            self.network: CtcModel = MODELS[model.name](
+                self.extractor.n_features,
+                tokenizer.n_tokens,
+                subsampling=model.subsampling,
+                subsampling_channels=model.subsampling_channels,
+                input_size=model.input_size,
+                cell=model.cell,
+                hidden_size=model.hidden_size,
+                n_layers=model.n_layers,
+                projection_size=model.projection_size,
+                dropout=model.dropout,
+                layer_norm=model.layer_norm,
+                intermediate_layers=tuple(model.intermediate_layers),
+            )
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +128,9 @@ class Recognizer(nn.Module):
             CheckpointError: the folder is missing, damaged or inconsistent.
         """
         folder = find_model(name)
-        recognizer = cls(load_config(folder / "config.toml"), load_tokenizer(folder))
+        # Random weights would take longer to draw than those of the file to read.
+        config, tokenizer = load_config(folder / "config.toml"), load_tokenizer(folder)
+        recognizer = cls(config, tokenizer, device="meta")
         tensors = read_tensors(folder / "model.safetensors")
         # Intermediate heads serve training only and may be left out of a shipped model.
         own = recognizer.state_dict()
@@ -135,7 +141,13 @@ class Recognizer(nn.Module):
                 f"{folder}: weights and config.toml do not belong together (first difference: "
                 f"{(missing + wrong)[0]}); copy the whole folder anew"
             )
-        recognizer.load_state_dict(tensors, strict=False)
+        tensors = {k: tensor.to(own[k].dtype) for k, tensor in tensors.items()}
+        recognizer.load_state_dict(tensors, strict=False, assign=True)
+        for head in recognizer.network.heads.values():
+            assert isinstance(head, nn.Linear)
+            if head.weight.is_meta:
+                head.to_empty(device="cpu")
+                head.reset_parameters()
         return recognizer.to(device).eval()
 
 
