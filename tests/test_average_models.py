@@ -1,0 +1,51 @@
+"""tools/average_models.py: the mean of two models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr.config import parse_config
+from asr.models.recognizer import Recognizer
+from asr.text import CharTokenizer
+from tests.recipe_scripts import Script, script_runner
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str]) -> Script:
+    return script_runner(TOOLS, capsys)
+
+
+def saved(folder: Path, seed: int, hidden_size: int = 6) -> Path:
+    torch.manual_seed(seed)
+    text = f"[features]\nn_mels = 16\n[model]\nhidden_size = {hidden_size}\nn_layers = 1\n"
+    folder.mkdir()
+    Recognizer(parse_config(text, source="test"), CharTokenizer()).save(
+        folder, {"epoch": 3.0, "wer": 0.5}
+    )
+    return folder
+
+
+def test_weights_are_the_weighted_mean(tmp_path: Path, script: Script) -> None:
+    a, b, mean = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2), tmp_path / "mean"
+    done = script("average_models.py", mean, f"0.25={a}", f"0.75={b}")
+    assert done.returncode == 0, done.stderr
+    first, second, found = (dict(Recognizer.load(m).named_parameters()) for m in (a, b, mean))
+    for name, parameter in found.items():
+        expected = 0.25 * first[name] + 0.75 * second[name]
+        torch.testing.assert_close(parameter, expected)
+    # What was measured of one of them is not true of the mean.
+    assert "wer" not in (mean / "metrics.json").read_text()
+
+
+def test_refuses_what_has_no_mean(tmp_path: Path, script: Script) -> None:
+    a, b = saved(tmp_path / "a", 1), saved(tmp_path / "b", 1, hidden_size=7)
+    done = script("average_models.py", tmp_path / "mean", f"0.5={a}", f"0.5={b}")
+    assert done.returncode == 2
+    assert "differ in size or units" in done.stderr
+    done = script("average_models.py", tmp_path / "mean", f"0.5={a}", f"0.6={a}")
+    assert done.returncode == 2
+    assert "the weights sum to 1.1" in done.stderr
+    assert not (tmp_path / "mean").exists()

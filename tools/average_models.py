@@ -1,0 +1,86 @@
+"""The weighted mean of the weights of models that were trained from one another.
+
+    python tools/average_models.py OUT 0.3=exp/first 0.7=exp/second
+
+Two runs that began with the same weights and went on at a low rate mostly lie in one valley, and
+between them it is often deeper than at either (Wortsman et al. 2022, Model soups, arXiv
+2203.05482).  Whether it is says `asr evaluate` on a dev set.  OUT is a model folder with the
+configuration and the units of the last model.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+from asr.checkpoint import atomic_folder, read_json
+from asr.cli import run_program
+from asr.errors import ConfigError
+from asr.model_folders import find_model
+from asr.models.recognizer import Recognizer
+
+
+def average(output: Path, parts: list[tuple[float, str]]) -> None:
+    """Write the mean model.
+
+    Raises:
+        ConfigError: weights that do not sum to 1, or models of other sizes or units.
+    """
+    total = sum(weight for weight, _ in parts)
+    if abs(total - 1) > 1e-6:
+        raise ConfigError(f"the weights sum to {total:g}; they must sum to 1")
+    *others, last = [Recognizer.load(name) for _, name in parts]
+    for other, (_, name) in zip(others, parts, strict=False):
+        if _sizes(other) != _sizes(last) or other.tokenizer.symbols != last.tokenizer.symbols:
+            raise ConfigError(
+                f"{name} and {parts[-1][1]} differ in size or units; average models of which one "
+                "was trained from the other"
+            )
+    states = [model.state_dict() for model in (*others, last)]
+    weights = [weight for weight, _ in parts]
+    last.load_state_dict({name: _mean(name, states, weights) for name in states[-1]})
+    metrics = read_json(find_model(parts[-1][1]) / "metrics.json")
+    kept = {name: metrics[name] for name in ("step", "epoch") if name in metrics}
+    with atomic_folder(output) as writing:
+        last.save(writing, kept | {"mean_of": weights})
+
+
+def _mean(name: str, states: list[dict[str, Tensor]], weights: list[float]) -> Tensor:
+    tensors = [state[name] for state in states]
+    if not tensors[-1].is_floating_point():
+        return tensors[-1]
+    return sum(
+        (weight * tensor.double() for weight, tensor in zip(weights, tensors, strict=True)),
+        start=tensors[-1].new_zeros(()).double(),
+    ).to(tensors[-1].dtype)
+
+
+def _sizes(model: Recognizer) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _part(text: str) -> tuple[float, str]:
+    weight, _, name = text.partition("=")
+    try:
+        return float(weight), name
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: WEIGHT=MODEL is needed, as 0.5=exp") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("output", metavar="OUT", type=Path, help="the model folder to write")
+    parser.add_argument("parts", metavar="WEIGHT=MODEL", type=_part, nargs="+")
+    arguments = parser.parse_args(argv)
+
+    def run() -> int:
+        average(arguments.output, arguments.parts)
+        return 0
+
+    return run_program("average_models", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
