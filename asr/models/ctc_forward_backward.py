@@ -1,8 +1,8 @@
 """The CTC loss and its gradient on a CPU, compiled: several times as fast as torch's.
 
 Logarithms of sums are vector instructions here, over all labels of a target at once, and weights
-are taken relative to the largest of their frame, which keeps a hundred times more of float32's
-precision over long utterances (`tools/bench_ctc.py`).
+are taken relative to the largest of their frame, which keeps tens to hundreds of times more of
+float32's precision over long utterances (`tools/bench_ctc.py`).
 """
 
 import math
@@ -49,12 +49,8 @@ def losses_and_posteriors(
         frames, target = rows[index, :n_frames], targets[index, :n_tokens]
         return float(_forward_backward(frames, target, posteriors[index, :n_frames]))
 
-    n_threads = min(len(rows), torch.get_num_threads())
-    if n_threads > 1:
-        with ThreadPoolExecutor(n_threads, "ctc") as executor:
-            losses = list(executor.map(run, range(len(rows))))
-    else:
-        losses = [run(index) for index in range(len(rows))]
+    with ThreadPoolExecutor(torch.get_num_threads(), "ctc") as executor:
+        losses = list(executor.map(run, range(len(rows))))
     return torch.tensor(losses, dtype=torch.float32), torch.from_numpy(posteriors)
 
 

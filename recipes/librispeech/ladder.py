@@ -96,7 +96,7 @@ class Runner:
         lm = self.arguments.lm and self.arguments.lm.name
         if path.exists():
             found = dict(json.loads(path.read_text(encoding="utf-8")))
-            if found["lm"] == lm:
+            if found.get("lm") == lm:
                 return found
         started = time.monotonic()
         model = step.model or str(self.exp / step.name)
@@ -244,7 +244,7 @@ def _result(
             step["against"] = compare_decoders(decoded / step["on"], decoded / step["name"], sets)
     result = {
         "sets": sets,
-        "lm": arguments.lm and arguments.lm.name,
+        "lm": steps[0].get("lm"),
         "machine": describe_machine(),
         "steps": steps,
     }
@@ -261,7 +261,8 @@ def _line(step: dict[str, Any]) -> str:
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     sets = result["sets"]
-    decoder = f"With {result['lm']}, tuned for each step" if result["lm"] else "Greedy"
+    lm = result.get("lm")
+    decoder = f"With {lm}, tuned for each step" if lm else "Greedy"
     rows = [
         f"{decoder}; 95 % intervals over speakers; on {result['machine']}.",
         "",
