@@ -3,9 +3,12 @@
 import hashlib
 import io
 import json
+import lzma
 import math
 import os
+import random
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,9 +24,10 @@ import soundfile
 import torch
 
 from asr.audio import load, save_wav
+from asr.errors import ConfigError
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.prepare import from_librispeech
-from asr.text import load_tokenizer
+from asr.text import CharTokenizer, load_tokenizer
 from lm.table import NgramTable
 from lm.units import WordUnits
 from lm.word_shares import WordShares
@@ -418,6 +422,69 @@ def test_degrade_keeps_the_words_and_the_ratio_of_speech_to_noise(
     nothing = script("degrade.py", tmp_path / "m.jsonl", tmp_path / "out")
     assert nothing.returncode == 2
     assert "give --noise FOLDER, --telephone or both" in nothing.stderr
+
+
+def test_synthesis_draws_from_the_whole_text_what_the_tokenizer_knows(tmp_path: Path) -> None:
+    sentences = [
+        f"{'a' * (n // 26 + 1)}{chr(97 + n % 26)} say so and end it here".upper() + " IT" * 4
+        for n in range(100)
+    ]
+    lines = ["TOO SHORT", *sentences, "UNKNOWN \u00c4 " * 6, "LONG " * 31]
+    path = tmp_path / "text.xz"
+    path.write_bytes(lzma.compress("\n".join(lines).encode()))
+    tokenizer = CharTokenizer()
+    with imported(RECIPE, ["synthesize"]) as modules:
+        draw_sentences = modules.synthesize.draw_sentences
+        drawn = [draw_sentences(path, 10, random.Random(seed), tokenizer) for seed in range(100)]
+        assert draw_sentences(path, 10, random.Random(0), tokenizer) == drawn[0] != drawn[1]
+        everything = draw_sentences(path, 100, random.Random(0), tokenizer)
+        with pytest.raises(ConfigError, match="100 sentences of 10 to 30 known words; 101 are"):
+            draw_sentences(path, 101, random.Random(0), tokenizer)
+    assert sorted(everything) == sorted(sentences) != everything
+    # 1,000 draws, 10 of each sentence on average: the halves of the text alike.
+    first = sum(sentence in sentences[:50] for each in drawn for sentence in each)
+    assert abs(first - 500) < 60
+    assert all(len(set(each)) == 10 for each in drawn)
+
+
+@pytest.mark.skipif(not shutil.which("flite"), reason="needs flite")
+def test_synthesis_speaks_and_goes_on_where_it_was(tmp_path: Path, script: Script) -> None:
+    sentence = "THE {} OF THE HOUSE WENT OUT INTO THE GARDEN AND SAT DOWN\n"
+    words = ["MASTER", "LADY", "DOG", "CAT", "COOK", "OWNER", "GHOST", "CHILD"]
+    (tmp_path / "text").write_text("".join(map(sentence.format, words)))
+    command = ["synthesize.py", tmp_path / "text", tmp_path / "out", "--hours", "0.0025"]
+
+    done = script(*command)
+    assert done.returncode == 0, done.stderr
+    said = read_manifest(tmp_path / "out.jsonl")
+    assert 9 <= sum(utterance.duration for utterance in said) < 15
+    for utterance in said:
+        heard = load(utterance.audio_filepath)
+        assert len(heard) == round(utterance.duration * 16_000)
+        assert np.sqrt(np.mean(heard**2)) > 0.01
+        assert utterance.speaker in {"flite-rms", "flite-slt", "flite-awb", "flite-kal16"}
+    before = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "out").iterdir()}
+
+    said[0].audio_filepath.unlink()
+    assert script(*command).returncode == 0
+    assert read_manifest(tmp_path / "out.jsonl") == said
+    after = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "out").iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {said[0].audio_filepath.name}
+
+    # Other options take no file for theirs.
+    assert script(*command, "--seed", "1", "--voices", "slt").returncode == 0
+    other = read_manifest(tmp_path / "out.jsonl")
+    assert {utterance.speaker for utterance in other} == {"flite-slt"}
+    assert not {utterance.id for utterance in other} & {utterance.id for utterance in said}
+
+
+def test_synthesis_says_what_it_needs(
+    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = script("synthesize.py", tmp_path / "text", tmp_path / "out")
+    assert done.returncode == 2
+    assert "flite is not there" in done.stderr
 
 
 def test_further_test_sets_must_have_other_names_and_speakers(
