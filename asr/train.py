@@ -132,6 +132,7 @@ class CtcTraining(RecognizerTraining):
             output.lengths,
             self.recognizer.tokenizer,
             self.recognizer.frame_seconds,
+            label_log_probs=self.recognizer.label_log_probs,
         )
         return loss, [hypothesis.text for hypothesis in decoded]
 
@@ -301,7 +302,7 @@ def train(
     else:
         module = make_training(recognizer, _spec_augment(config))
     task = _RecognitionTask(module, dev, dev_source, data.batch_seconds)
-    # Best paths lack the label trigram that CTC-CRF counts on: they say little of the model.
+    # Of CTC-CRF the best paths say less than the loss what a search will find.
     with_crf = config.model.crf_weight and not make_training
     minimise = ("dev_loss", "wer") if with_crf else ("wer", "dev_loss")
     settings = FitSettings.of(
@@ -324,6 +325,7 @@ def _ctc_training(
                 "characters, or crf_weight = 0"
             )
         trigram = LabelTrigram.estimate(tokens, n_symbols, recognizer.device)
+        recognizer.label_log_probs = trigram.probabilities.log()
     return CtcTraining(
         recognizer,
         spec_augment,

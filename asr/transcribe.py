@@ -226,6 +226,7 @@ class Transcriber:
                     self.recognizer.tokenizer,
                     self.recognizer.frame_seconds,
                     durations=[recording.duration],
+                    label_log_probs=self.recognizer.label_log_probs,
                 )
             except AsrError as error:
                 result = error

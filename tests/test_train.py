@@ -14,6 +14,7 @@ from asr.checkpoint import read_tensors
 from asr.config import Config, parse_config
 from asr.errors import AsrError, ConfigError, TextError, TrainingError
 from asr.manifest import Utterance, read_manifest, write_manifest
+from asr.models.ctc_crf import LabelTrigram
 from asr.models.recognizer import Recognizer
 from asr.text import CharTokenizer
 from asr.train import train
@@ -88,6 +89,10 @@ def test_every_option_at_once_learns_too(corpus: Path, tmp_path: Path) -> None:
         "training.epochs=8",
     )
     train(config, tmp_path)
+    recognizer = Recognizer.load(tmp_path)
+    texts = [recognizer.tokenizer.encode(u.text) for u in read_manifest(config.data.train[0])]
+    trigram = LabelTrigram.estimate(texts, recognizer.tokenizer.n_tokens)
+    torch.testing.assert_close(recognizer.label_log_probs, trigram.probabilities.log())
     losses = [x["dev_loss"] for x in dev_metrics(tmp_path)]
     assert min(losses) < 0.5 * losses[0]
 

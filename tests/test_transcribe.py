@@ -104,6 +104,24 @@ def test_no_word_is_lost_or_doubled_at_a_seam(transcriber: Transcriber) -> None:
     assert [word.start for word in chunked.words] == [word.start for word in whole.words]
 
 
+def test_greedy_text_obeys_the_label_trigram_of_the_model(
+    transcriber: Transcriber, tiny_model: Path, tmp_path: Path
+) -> None:
+    recognizer = Recognizer.load(tiny_model)
+    n = recognizer.tokenizer.n_tokens
+    recognizer.label_log_probs = torch.full((n, n, n), -1e4)
+    recognizer.label_log_probs[:, :, 0] = 0.0
+    recognizer.save(tmp_path, {}, precision="int8")
+    waveform = make_sound(10.0)
+    assert transcriber.transcribe(waveform).text
+    assert load(tmp_path, "cpu", decoding="greedy").transcribe(waveform).text == ""
+
+    recognizer.label_log_probs = torch.zeros(3, 3, 3)
+    recognizer.save(tmp_path, {})
+    with pytest.raises(CheckpointError, match="label_log_probs"):
+        load(tmp_path, "cpu")
+
+
 def test_times_are_in_order_and_within_the_recording(transcriber: Transcriber) -> None:
     for seconds in (0.03, 0.5, 3.333, 50.001):
         transcript = with_chunks(transcriber, 2.0, 1.0).transcribe(make_sound(seconds))

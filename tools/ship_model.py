@@ -156,6 +156,7 @@ def ship(arguments: argparse.Namespace) -> None:
         if tokenizer.symbols != recognizer.tokenizer.symbols:
             raise ConfigError(f"{arguments.tokenizer}: other symbols than those of the experiment")
     shipped = Recognizer(config, tokenizer)
+    shipped.label_log_probs = recognizer.label_log_probs
     shipped.load_state_dict(recognizer.state_dict(), strict=False)
     parameters = sum(p.numel() for p in shipped.network.parameters())
     output = PACKAGED_MODELS / arguments.name

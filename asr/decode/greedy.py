@@ -34,12 +34,15 @@ def greedy(
     frame_seconds: float,
     *,
     durations: Sequence[float] | None = None,
+    label_log_probs: Tensor | None = None,
 ) -> list[Hypothesis]:
     """Decode a batch along the best path: collapse repeats, then drop blanks.
 
         path[t] = argmax_k log P(k | x, t)
 
-    The score is the path's log-probability, the sum over t of log P(path[t] | x, t).  A token's
+    or, of a model trained with CTC-CRF, the path that is best together with the trigram of its
+    labels (`asr.decode.best_path`).  The score is the path's log-probability, the sum over t of
+    log P(path[t] | x, t), with the trigram's part where there is one.  A token's
     confidence is the geometric mean of P(path[t] | x, t) over its frames, a word's the geometric
     mean over its tokens: 0 to 1, and a long word is not less sure for being long.
 
@@ -50,6 +53,7 @@ def greedy(
         frame_seconds: Seconds from one frame to the next: hop times subsampling factor.
         durations: Seconds of each utterance; word times stop there.  Without it they stop at the
             end of the last frame, which can lie some hops behind the end of the audio.
+        label_log_probs: (V, V, V), the label trigram that belongs to the model, if one does.
 
     Returns:
         B hypotheses, in the batch's order.
@@ -69,6 +73,15 @@ def greedy(
                 f"the model's output for utterance {row} of the batch is NaN: its weights are "
                 "damaged or the precision too low; check the model, or use float32"
             )
+    if label_log_probs is not None:
+        # Here, because Numba takes a while to import.
+        from asr.decode.best_path import best_path
+
+        log_probs = log_probs.detach().cpu()
+        for row, length in enumerate(lengths.tolist()):
+            path[row, :length], scores[row] = best_path(log_probs[row, :length], label_log_probs)
+        path_log_probs = log_probs.gather(2, path.unsqueeze(2)).squeeze(2).double()
+        path_log_probs = path_log_probs.masked_fill(~inside, 0)
     found = _find_runs(path.masked_fill(~inside, _BLANK), path_log_probs)
     limits = durations if durations is not None else [math.inf] * len(scores)
     hypotheses = []

@@ -22,6 +22,7 @@ from asr.text import Tokenizer, load_tokenizer
 __all__ = ["HOP_SECONDS", "Recognizer"]
 
 HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
+_TRIGRAM = "label_log_probs"
 
 
 class Recognizer(nn.Module):
@@ -31,7 +32,13 @@ class Recognizer(nn.Module):
         config: the configuration that built it; kept for saving.
         tokenizer: output units.
         device: where the acoustic model's parameters are made; "meta" makes none.
+
+    Attributes:
+        label_log_probs: of a model trained with CTC-CRF log P(label | the two before), (V, V, V),
+            which its output takes for granted (`asr.models.ctc_crf`); else None.
     """
+
+    label_log_probs: Tensor | None
 
     def __init__(
         self, config: Config, tokenizer: Tokenizer, *, device: torch.device | str = "cpu"
@@ -51,6 +58,7 @@ class Recognizer(nn.Module):
             kind=features.normalization,
             window_frames=round(features.window_seconds / HOP_SECONDS),
         )
+        self.register_buffer(_TRIGRAM, None)
         if model.name not in MODELS:
             raise ConfigError(f"model.name: unknown model {model.name!r}; known: {sorted(MODELS)}")
         with torch.device(device):
@@ -133,6 +141,9 @@ class Recognizer(nn.Module):
         recognizer = cls(config, tokenizer, device="meta")
         tensors = read_tensors(folder / "model.safetensors")
         # Intermediate heads serve training only and may be left out of a shipped model.
+        if _TRIGRAM in tensors:
+            shape = (tokenizer.n_tokens,) * 3
+            recognizer.label_log_probs = torch.empty(shape, device="meta")
         own = recognizer.state_dict()
         missing = [k for k in own if k not in tensors and not k.startswith("network.heads.")]
         wrong = [k for k in tensors if k not in own or own[k].shape != tensors[k].shape]
