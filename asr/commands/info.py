@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         "frame_seconds": recognizer.frame_seconds,
         "decoding": _describe(folder / DECODING_FILE),
         **{f"--decoding {name}": _describe(path) for name, path in find_decodings(folder).items()},
+        "--greedy": "best path"
+        + ("" if recognizer.label_log_probs is None else ", with the trigram of its labels"),
     }
     metrics = read_json(folder / "metrics.json")
     if arguments.json:

@@ -55,7 +55,9 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         "Any of these asks for a beam search, with the rest as the model's decoding.toml says "
         "(`asr tune` writes it).  Without them, and without that file, decoding is greedy.",
     )
-    group.add_argument("--greedy", action="store_true", help="the best path, without any model")
+    group.add_argument(
+        "--greedy", action="store_true", help="the best path, without a language model"
+    )
     group.add_argument(
         "--decoding",
         metavar="NAME",
