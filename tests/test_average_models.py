@@ -40,6 +40,20 @@ def test_weights_are_the_weighted_mean(tmp_path: Path, script: Script) -> None:
     assert "wer" not in (mean / "metrics.json").read_text()
 
 
+def test_the_label_trigram_is_that_of_the_last(tmp_path: Path, script: Script) -> None:
+    a, b, mean = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2), tmp_path / "mean"
+    recognizer = Recognizer.load(b)
+    n = recognizer.tokenizer.n_tokens
+    recognizer.label_log_probs = torch.rand(n, n, n).log()
+    recognizer.save(b, {})
+    assert script("average_models.py", mean, f"0.5={a}", f"0.5={b}").returncode == 0
+    found = Recognizer.load(mean).label_log_probs
+    assert found is not None
+    assert torch.equal(found, recognizer.label_log_probs)
+    assert script("average_models.py", tmp_path / "back", f"0.5={b}", f"0.5={a}").returncode == 0
+    assert Recognizer.load(tmp_path / "back").label_log_probs is None
+
+
 def test_refuses_what_has_no_mean(tmp_path: Path, script: Script) -> None:
     a, b = saved(tmp_path / "a", 1), saved(tmp_path / "b", 1, hidden_size=7)
     done = script("average_models.py", tmp_path / "mean", f"0.5={a}", f"0.5={b}")

@@ -5,7 +5,7 @@
 Two runs that began with the same weights and went on at a low rate mostly lie in one valley, and
 between them it is often deeper than at either (Wortsman et al. 2022, Model soups, arXiv
 2203.05482).  Whether it is says `asr evaluate` on a dev set.  OUT is a model folder with the
-configuration and the units of the last model.
+configuration, the units and (with CTC-CRF) the label trigram of the last model.
 """
 
 import argparse
@@ -37,9 +37,10 @@ def average(output: Path, parts: list[tuple[float, str]]) -> None:
                 f"{name} and {parts[-1][1]} differ in size or units; average models of which one "
                 "was trained from the other"
             )
-    states = [model.state_dict() for model in (*others, last)]
+    states = [_weights(model) for model in (*others, last)]
     weights = [weight for weight, _ in parts]
-    last.load_state_dict({name: _mean(name, states, weights) for name in states[-1]})
+    means = {name: _mean(name, states, weights) for name in states[-1]}
+    last.load_state_dict(means, strict=False)
     metrics = read_json(find_model(parts[-1][1]) / "metrics.json")
     kept = {name: metrics[name] for name in ("step", "epoch") if name in metrics}
     with atomic_folder(output) as writing:
@@ -57,7 +58,12 @@ def _mean(name: str, states: list[dict[str, Tensor]], weights: list[float]) -> T
 
 
 def _sizes(model: Recognizer) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return {name: tuple(tensor.shape) for name, tensor in _weights(model).items()}
+
+
+def _weights(model: Recognizer) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = model.state_dict()
+    return {name: tensor for name, tensor in state.items() if name != "label_log_probs"}
 
 
 def _part(text: str) -> tuple[float, str]:

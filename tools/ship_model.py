@@ -75,7 +75,7 @@ Project Gutenberg; the weights were tuned on the two dev sets below. `--greedy` 
 
 OTHER_DECODER = """ `--decoding {name}` adds a
 neural model of words trained on the same books (`{neural}`, {megabytes:.1f} MB; width {beam}, alpha
-{alpha:g}, gamma {gamma:g}, {beta:g} a word), tuned on the first of them."""
+{alpha:g}, gamma {gamma:g}, {beta:g} a word), tuned on them, too."""
 
 
 def figure_row(name: str, score: dict[str, Any]) -> str:
