@@ -27,8 +27,9 @@ _TRIGRAM_SCALE = 0.5
 _BLOCK_FRAMES = 1500
 _LAG_FRAMES = 250
 
-# What is so much worse than the best of its frame, in nats, does not win any more.
-_THRESHOLD = np.float32(30)
+# What is so much worse than the best of its frame, in nats, does not win any more: 30, half as
+# fast, finds the same paths of 500 utterances.
+_THRESHOLD = np.float32(15)
 _NOTHING = np.float32(-1e30)
 _STAYED = 255
 
