@@ -169,6 +169,7 @@ class DecodingConfig(Section):
     score_threshold: float = Field(default=15.0, ge=0)
     token_threshold: float = Field(default=-15.0, le=0)
     blank_threshold: float = Field(default=0.9999, gt=0, le=1)
+    views: int = Field(default=1, ge=1, le=4, description="times that a recording is heard")
     prior_scale: float = Field(default=0.0, ge=0, description="part of the prior taken off")
     prior: list[float] = Field(default=[], description="of each token; `asr tune` measures it")
     posterior_scale: float = Field(default=1.0, gt=0, description="calibrates confidences")

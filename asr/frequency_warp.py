@@ -6,7 +6,7 @@ from torch import Tensor
 from asr.audio import SAMPLE_RATE
 from asr.errors import ConfigError
 
-__all__ = ["FrequencyWarp", "warped_frequencies"]
+__all__ = ["FrequencyWarp", "warp", "warped_frequencies"]
 
 _TOP_OF_FORMANTS_HZ = 4800.0
 
@@ -53,17 +53,30 @@ class FrequencyWarp:
         device = generator.device if generator is not None else features.device
         uniform = torch.rand(len(features), generator=generator, device=device)
         factors = 1 + self.greatest * (2 * uniform.to(features.device) - 1)
-        frequencies = self.frequencies.to(features.device)
-        sources = warped_frequencies(frequencies, 1 / factors)
-        upper = torch.searchsorted(frequencies, sources).clamp(1, len(frequencies) - 1)
-        lower = upper - 1
-        gaps = frequencies[upper] - frequencies[lower]
-        # Sources beyond the outermost bins take those bins' values.
-        weights = ((sources - frequencies[lower]) / gaps).clamp(0, 1).to(features.dtype)
-        below, above = (
-            features.gather(2, bins[:, None, :].expand_as(features)) for bins in (lower, upper)
-        )
-        return torch.lerp(below, above, weights[:, None, :])
+        return warp(features, self.frequencies, factors)
+
+
+def warp(features: Tensor, frequencies: Tensor, factors: Tensor) -> Tensor:
+    """Move what is at frequency f to g(f) of `FrequencyWarp`; the given features stay as they are.
+
+    Args:
+        features: (B, T, F), log-mel.
+        frequencies: the bins' centre frequencies in Hz, rising, (F,).
+        factors: a of each utterance, (B,).
+    Returns:
+        (B, T, F).
+    """
+    frequencies = frequencies.to(features.device)
+    sources = warped_frequencies(frequencies, 1 / factors)
+    upper = torch.searchsorted(frequencies, sources).clamp(1, len(frequencies) - 1)
+    lower = upper - 1
+    gaps = frequencies[upper] - frequencies[lower]
+    # Sources beyond the outermost bins take those bins' values.
+    weights = ((sources - frequencies[lower]) / gaps).clamp(0, 1).to(features.dtype)
+    below, above = (
+        features.gather(2, bins[:, None, :].expand_as(features)) for bins in (lower, upper)
+    )
+    return torch.lerp(below, above, weights[:, None, :])
 
 
 def warped_frequencies(frequencies: Tensor, factors: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from asr.chunks import Chunk, Chunker
 from asr.errors import AsrError, ConfigError
 from asr.models.recognizer import HOP_SECONDS, Recognizer
 from asr.recording import Audio, Place, Recording
+from asr.views import Views
 
 __all__ = ["Listener"]
 
@@ -37,6 +38,7 @@ class Listener:
         batch_seconds: audio in a batch, with padding; by default 160 on a CPU, else 640.
         chunk_seconds: what is kept of each chunk of a recording that is longer than a chunk.
         context_seconds: what each chunk hears on either side beyond that.
+        n_views: times that each recording is heard; see `asr.views.Views`.
 
     Raises:
         ConfigError: one of them is out of range.
@@ -49,6 +51,7 @@ class Listener:
         batch_seconds: float | None,
         chunk_seconds: float,
         context_seconds: float,
+        n_views: int,
     ) -> None:
         is_on_cpu = recognizer.device.type == "cpu"
         batch_seconds = batch_seconds if batch_seconds is not None else 160 if is_on_cpu else 640
@@ -61,6 +64,7 @@ class Listener:
                 raise ConfigError(f"{name} is {value:g}; {low:g} or more seconds are needed")
         self.recognizer = recognizer
         self.batch_seconds = batch_seconds
+        self.views = Views(recognizer, n_views)
         self.chunker = Chunker(
             recognizer.extractor,
             recognizer.normalizer,
@@ -133,7 +137,7 @@ class Listener:
             features = pad_sequence([chunk.features for chunk in chunks], batch_first=True)
             lengths = torch.tensor([len(chunk.features) for chunk in chunks])
             try:
-                log_probs = self.recognizer.network(features, lengths).log_probs.cpu()
+                log_probs = self.views(features, lengths).cpu()
             except torch.OutOfMemoryError:
                 raise ConfigError(
                     f"a batch of {features.shape[1] * len(chunks) * HOP_SECONDS:.0f} s does not "

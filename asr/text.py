@@ -284,6 +284,10 @@ class PhoneTokenizer:
                 start = end + 1
         return words
 
+    def is_word(self, tokens: Sequence[int]) -> bool:
+        """Whether the lexicon has a word with just these phones."""
+        return tuple(self.symbols[token] for token in tokens) in self._words
+
     @functools.cached_property
     def _words(self) -> dict[tuple[str, ...], str]:
         words: dict[tuple[str, ...], str] = {}

@@ -19,10 +19,12 @@ from asr.listener import Listener
 from asr.model_folders import DECODING_FILE, find_decoding, find_model
 from asr.models.recognizer import Recognizer
 from asr.recording import Audio, Recording
+from asr.text import PhoneTokenizer
 from asr.world import select_device
 
 if TYPE_CHECKING:
     from asr.decode.decoder import Decoder
+    from asr.decode.nearest_words import NearestWords
 
 __all__ = ["Case", "Transcriber", "Transcript", "load"]
 
@@ -63,6 +65,7 @@ def load(
     batch_seconds: float | None = None,
     decoding: DecodingConfig | str = "model",
     n_best: int = 1,
+    n_views: int | None = None,
 ) -> "Transcriber":
     """Load a model for transcribing.
 
@@ -74,6 +77,8 @@ def load(
             none), "greedy", the name of another decoding of the model or a file (see
             `asr.model_folders.find_decoding`), or a configuration.
         n_best: hypotheses of each recording in `Transcript.alternatives`; needs a beam search.
+        n_views: times that each recording is heard, see `asr.views.Views`; by default as often as
+            the decoding says, once where it is greedy.
 
     Raises:
         AsrError: there is no such model or device.
@@ -96,7 +101,13 @@ def load(
             recognizer.frame_seconds,
             n_best=n_best,
         )
-    return Transcriber(recognizer, batch_seconds=batch_seconds, decoder=decoder)
+        n_views = decoding.views if n_views is None else n_views
+    return Transcriber(
+        recognizer,
+        batch_seconds=batch_seconds,
+        decoder=decoder,
+        n_views=1 if n_views is None else n_views,
+    )
 
 
 class Transcriber:
@@ -108,6 +119,7 @@ class Transcriber:
         chunk_seconds: what is kept of each chunk of a recording that is longer than a chunk.
         context_seconds: what each chunk hears on either side beyond that.
         decoder: a beam search; without one decoding is greedy.
+        n_views: times that each recording is heard; see `asr.views.Views`.
 
     Raises:
         ConfigError: one of them is out of range.
@@ -121,6 +133,7 @@ class Transcriber:
         chunk_seconds: float = 30.0,
         context_seconds: float = 4.0,
         decoder: "Decoder | None" = None,
+        n_views: int = 1,
     ) -> None:
         self.recognizer = recognizer
         self.decoder = decoder
@@ -129,6 +142,7 @@ class Transcriber:
             batch_seconds=batch_seconds,
             chunk_seconds=chunk_seconds,
             context_seconds=context_seconds,
+            n_views=n_views,
         )
 
     @overload  # a str is a sequence of str, but the first signature takes it
@@ -217,6 +231,7 @@ class Transcriber:
     def _decode_greedy(
         self, recordings: Iterable[Recording]
     ) -> Iterator[tuple[Recording, Sequence[Hypothesis] | AsrError]]:
+        nearest = self._nearest_words()
         for recording in recordings:
             result: Sequence[Hypothesis] | AsrError
             try:
@@ -227,10 +242,20 @@ class Transcriber:
                     self.recognizer.frame_seconds,
                     durations=[recording.duration],
                     label_log_probs=self.recognizer.label_log_probs,
+                    nearest=nearest,
                 )
             except AsrError as error:
                 result = error
             yield recording, result
+
+    def _nearest_words(self) -> "NearestWords | None":
+        tokenizer = self.recognizer.tokenizer
+        if not isinstance(tokenizer, PhoneTokenizer) or not tokenizer.marks_words:
+            return None
+        # Here, because the compiled search takes a while to import.
+        from asr.decode.nearest_words import NearestWords
+
+        return NearestWords(tokenizer)
 
     def _decode_beam(
         self, recordings: Iterable[Recording]

@@ -67,6 +67,7 @@ LAYERS = (
         "asr.train",
         "asr.transcribe",
         "asr.tune",
+        "asr.views",
         "asr.word_lists",
     ),
     (

@@ -162,10 +162,11 @@ def test_the_command_writes_what_transcribe_reads(
     table = tmp_path / "words.ngram"
     NgramTable.from_model(small_model([[word] for word in words], 2)).save(table)
     command = ["tune", str(tmp_path / "dev.jsonl"), "--model", str(model), "--lm", str(table)]
-    assert main([*command, "--copy", "--rounds", "1", "--prior-scale", "0.25"]) == 0
+    assert main([*command, "--copy", "--rounds", "1", "--prior-scale", "0.25", "--views", "2"]) == 0
     output = capfd.readouterr().out
     saved = load_decoding(model / "decoding.toml")
     assert saved.prior_scale == 0.25
+    assert saved.views == 2
     assert sum(saved.prior) == pytest.approx(1, abs=1e-3)
     assert output.startswith(f"{model / 'decoding.toml'}: alpha ")
     assert (model / "words.ngram").exists()

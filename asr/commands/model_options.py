@@ -44,6 +44,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="audio in a batch; less needs less memory (default: 160, on a GPU 640)",
     )
     parser.add_argument(
+        "--views",
+        metavar="N",
+        type=int,
+        help="times that each recording is heard, a little different each time, 1 to 4: slower, "
+        "better (default: as decoding.toml says, else 1)",
+    )
+    parser.add_argument(
         "--threads", metavar="N", type=int, help="CPU threads (default: one per core)"
     )
 
@@ -105,16 +112,25 @@ def load_transcriber(arguments: argparse.Namespace, *, n_best: int = 1) -> "Tran
     decoding = read_decoding(arguments)
     if n_best > 1 and decoding is None:
         raise ConfigError(f"--nbest {n_best}: greedy decoding has one hypothesis; add --beam 50")
-    return _load(arguments, decoding, n_best)
+    return _load(arguments, decoding, n_best, arguments.views)
 
 
-def load_recognizer(arguments: argparse.Namespace) -> "Transcriber":
-    """Load the model that the options name, decoding greedily."""
-    return _load(arguments, None, 1)
+def load_recognizer(arguments: argparse.Namespace, *, n_views: int | None = None) -> "Transcriber":
+    """Load the model that the options name, decoding greedily.
+
+    Args:
+        arguments: the options.
+        n_views: times that each recording is heard, where the options do not say.
+    """
+    given = arguments.views
+    return _load(arguments, None, 1, n_views if given is None else given)
 
 
 def _load(
-    arguments: argparse.Namespace, decoding: "DecodingConfig | None", n_best: int
+    arguments: argparse.Namespace,
+    decoding: "DecodingConfig | None",
+    n_best: int,
+    n_views: int | None,
 ) -> "Transcriber":
     if arguments.threads is not None and arguments.threads < 1:
         raise ConfigError(f"--threads {arguments.threads}: 1 or more is needed")
@@ -132,6 +148,7 @@ def _load(
         batch_seconds=arguments.batch_seconds,
         decoding=decoding or "greedy",
         n_best=n_best,
+        n_views=n_views,
     )
 
 

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.tune import PRIOR_SCALES, Grid, calibrate, draw_surface, tune
 
     utterances = [each for path in arguments.manifests for each in read_manifest(path)]
-    transcriber = load_recognizer(arguments)
+    transcriber = load_recognizer(arguments, n_views=decoding.views)
     recognizer = transcriber.recognizer
     unscaled = decoding.model_copy(update={"prior_scale": 0.0})
     decoder = build_decoder(unscaled, recognizer.tokenizer, recognizer.frame_seconds)
@@ -105,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             "beta": weights.beta,
             "gamma": weights.gamma,
             "beam": weights.width,
+            "views": transcriber.listener.views.n_views,
             "prior_scale": weights.prior_scale,
             "prior": list(prior) if weights.prior_scale else [],
             "posterior_scale": weights.posterior_scale,

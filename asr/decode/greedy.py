@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from asr.decode.hypothesis import Hypothesis, Word
 from asr.errors import AsrError
 from asr.nn.masking import sequence_mask
 from asr.text import Tokenizer
+
+if TYPE_CHECKING:
+    from asr.decode.nearest_words import NearestWords
 
 __all__ = ["greedy"]
 
@@ -35,6 +38,7 @@ def greedy(
     *,
     durations: Sequence[float] | None = None,
     label_log_probs: Tensor | None = None,
+    nearest: "NearestWords | None" = None,
 ) -> list[Hypothesis]:
     """Decode a batch along the best path: collapse repeats, then drop blanks.
 
@@ -54,6 +58,8 @@ def greedy(
         durations: Seconds of each utterance; word times stop there.  Without it they stop at the
             end of the last frame, which can lie some hops behind the end of the audio.
         label_log_probs: (V, V, V), the label trigram that belongs to the model, if one does.
+        nearest: Of a tokenizer of phones, replaces words that its dictionary lacks, in text and
+            words; tokens and score stay those of the path.
 
     Returns:
         B hypotheses, in the batch's order.
@@ -85,19 +91,74 @@ def greedy(
     found = _find_runs(path.masked_fill(~inside, _BLANK), path_log_probs)
     limits = durations if durations is not None else [math.inf] * len(scores)
     hypotheses = []
-    for runs, score, limit in zip(found, scores, limits, strict=True):
+    for row, (runs, score, limit) in enumerate(zip(found, scores, limits, strict=True)):
         tokens = tuple(run.token for run in runs)
+        spans = _spans(tokenizer.split_words(tokens), runs)
+        text = tokenizer.decode(tokens)
+        if nearest is not None:
+            frames = log_probs[row, : int(lengths[row])]
+            spans = _with_nearest(spans, runs, frames, nearest)
+            text = " ".join(span.word for span in spans)
         words = tuple(
             Word(
-                text=word,
-                start=runs[start].first_frame * frame_seconds,
-                end=min((runs[end - 1].last_frame + 1) * frame_seconds, limit),
-                confidence=_confidence(runs[start:end]),
+                text=span.word,
+                start=span.first_frame * frame_seconds,
+                end=min((span.last_frame + 1) * frame_seconds, limit),
+                confidence=_confidence(runs[span.start : span.end]) * span.share,
             )
-            for word, start, end in tokenizer.split_words(tokens)
+            for span in spans
         )
-        hypotheses.append(Hypothesis(tokenizer.decode(tokens), tokens, words, score))
+        hypotheses.append(Hypothesis(text, tokens, words, score))
     return hypotheses
+
+
+class _Span(NamedTuple):
+    """A word, the range of its runs, its frames, and how sure it is, given the runs."""
+
+    word: str
+    start: int
+    end: int
+    first_frame: int
+    last_frame: int
+    share: float = 1.0
+
+
+def _spans(words: Sequence[tuple[str, int, int]], runs: Sequence[_Run]) -> list[_Span]:
+    return [
+        _Span(word, start, end, runs[start].first_frame, runs[end - 1].last_frame)
+        for word, start, end in words
+    ]
+
+
+def _with_nearest(
+    spans: Sequence[_Span], runs: Sequence[_Run], log_probs: Tensor, nearest: "NearestWords"
+) -> list[_Span]:
+    """Put words of the dictionary in the place of those that it lacks.
+
+    These are looked for from behind the end of the word before to their own end, or to that of the
+    recording.  The confidence is that of the phones heard, times the share of the probability of
+    what may have been meant by them.
+    """
+    stretches = {}
+    for span in spans:
+        if not nearest.tokenizer.is_word([run.token for run in runs[span.start : span.end]]):
+            first = runs[span.start - 1].last_frame + 1 if span.start else 0
+            last = runs[span.end].last_frame if span.end < len(runs) else len(log_probs) - 1
+            stretches[span] = (first, log_probs[first : last + 1])
+    found = nearest.find([frames for _, frames in stretches.values()])
+    words = {
+        span: [
+            span._replace(
+                word=word.text,
+                first_frame=first + round(word.start),
+                last_frame=first + round(word.end) - 1,
+                share=word.confidence,
+            )
+            for word in words
+        ]
+        for (span, (first, _)), words in zip(stretches.items(), found, strict=True)
+    }
+    return [each for span in spans for each in (words.get(span) or [span])]
 
 
 def _confidence(runs: Sequence[_Run]) -> float:
