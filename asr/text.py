@@ -243,6 +243,7 @@ class PhoneTokenizer:
         phones = lexicon.phones if phones is None else phones
         self.symbols = (BLANK, *phones, *([WORD_END] if word_ends else []))
         self.n_tokens = len(self.symbols)
+        self.word_end = self.n_tokens - 1 if word_ends else None
         self._ids = {phone: index for index, phone in enumerate(self.symbols)}
         if len(self._ids) != self.n_tokens:
             raise TextError(f"a lexicon with the phone {WORD_END!r}, which ends words; rename it")
@@ -262,8 +263,8 @@ class PhoneTokenizer:
                     f"{word} is said with {error.args[0]!r}, no phone of the tokenizer; use the "
                     "lexicon and the pronouncer that it was made with"
                 ) from None
-            if self.marks_words:
-                tokens.append(self.n_tokens - 1)
+            if self.word_end is not None:
+                tokens.append(self.word_end)
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -277,7 +278,7 @@ class PhoneTokenizer:
         words: list[tuple[str, int, int]] = []
         start = 0
         for end in range(len(tokens) + 1):
-            if end == len(tokens) or tokens[end] == self.n_tokens - 1:
+            if end == len(tokens) or tokens[end] == self.word_end:
                 phones = tuple(self.symbols[token] for token in tokens[start:end] if token)
                 if phones:
                     words.append((self._words.get(phones, "-".join(phones)), start, end))

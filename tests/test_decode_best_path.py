@@ -12,18 +12,22 @@ from asr.decode.greedy import greedy
 from asr.models.ctc_crf import LabelTrigram
 from asr.text import CharTokenizer
 
-SCALE = 0.5
+SCALE, WORD_END = 0.5, -1.5
 
 
 def collapse(path: tuple[int, ...]) -> list[int]:
     return [symbol for symbol, _ in itertools.groupby(path) if symbol]
 
 
-def score(path: tuple[int, ...], log_probs: Tensor, trigram: Tensor) -> float:
+def score(
+    path: tuple[int, ...], log_probs: Tensor, trigram: Tensor, word_end: int | None = None
+) -> float:
     padded = [0, 0, *collapse(path), 0]
     trigrams = zip(padded, padded[1:], padded[2:], strict=False)
     labels = sum(float(trigram[three]) for three in trigrams)
-    return sum(float(log_probs[t, symbol]) for t, symbol in enumerate(path)) + SCALE * labels
+    words = sum(label == word_end for label in padded)
+    frames = sum(float(log_probs[t, symbol]) for t, symbol in enumerate(path))
+    return frames + SCALE * labels + WORD_END * words
 
 
 def random_model(n_frames: int, n_symbols: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -37,11 +41,13 @@ def random_model(n_frames: int, n_symbols: int, seed: int) -> tuple[Tensor, Tens
 def test_no_path_is_better(seed: int) -> None:
     n_symbols = 3 + seed % 2
     log_probs, trigram = random_model(1 + seed % 7, n_symbols, seed)
-    found, found_score = best_path(log_probs, trigram)
+    word_end = n_symbols - 1 if seed % 4 > 1 else None
+    found, found_score = best_path(log_probs, trigram, word_end=word_end)
     every = itertools.product(range(n_symbols), repeat=len(log_probs))
-    best = max(score(path, log_probs, trigram) for path in every)
+    best = max(score(path, log_probs, trigram, word_end) for path in every)
     assert found_score == pytest.approx(best, abs=1e-4)
-    assert score(tuple(found.tolist()), log_probs, trigram) == pytest.approx(best, abs=1e-4)
+    again = score(tuple(found.tolist()), log_probs, trigram, word_end)
+    assert again == pytest.approx(best, abs=1e-4)
 
 
 def test_a_trigram_that_says_nothing_leaves_the_likeliest_symbols() -> None:

@@ -3,7 +3,7 @@
 CTC takes the likeliest symbol of each frame.  CTC-CRF leaves to a label trigram which labels
 follow which (`asr.models.ctc_crf`), and so its best path is one of the whole utterance:
 
-    argmax over paths pi:  sum over t of log y_t(pi_t)  +  s log p(labels of pi)
+    argmax over paths pi:  sum over t of log y_t(pi_t)  +  s log p(labels of pi)  -  w |words|
 
 The search is Viterbi's, over (the last two labels, whether the frame is blank).
 """
@@ -22,6 +22,9 @@ _BLANK = 0  # among labels: what is before the first two, and after the last
 # paths of the labels, it is too much (recipes/librispeech/README.md has what it is worth).
 _TRIGRAM_SCALE = 0.5
 
+# So does a best path end too many words, where a label ends them (w).
+_WORD_END_SCORE = -1.5
+
 # A long recording is searched in blocks.  What is decided of each is so far from its end that what
 # comes behind has no say in it.
 _BLOCK_FRAMES = 1500
@@ -36,16 +39,22 @@ _STAYED = 255
 _Floats = NDArray[np.float32]
 
 
-def best_path(log_probs: Tensor, label_log_probs: Tensor) -> tuple[Tensor, float]:
+def best_path(
+    log_probs: Tensor, label_log_probs: Tensor, *, word_end: int | None = None
+) -> tuple[Tensor, float]:
     """Return the symbol of each frame on the best path, (T,) int64, and its score.
 
     Args:
         log_probs: log y, (T, V), finite, symbol 0 is the blank; V is at most 255.
         label_log_probs: log p(c | a b) at [a, b, c], (V, V, V); see `LabelTrigram`.
+        word_end: the label that ends each word, if there is one.
     """
-    log_probs, label_log_probs = log_probs.detach().cpu(), label_log_probs.detach().cpu()
+    log_probs = log_probs.detach().cpu()
+    label_scores = _TRIGRAM_SCALE * label_log_probs.detach().float().cpu()
+    if word_end is not None:
+        label_scores[:, :, word_end] += _WORD_END_SCORE
     rows = log_probs.float().contiguous().numpy()
-    weights = (_TRIGRAM_SCALE * label_log_probs.float()).numpy()
+    weights = label_scores.numpy()
     every = np.arange(rows.shape[1])
     end, repeat = weights[:, :, _BLANK].copy(), weights[:, every, every].copy()
     change = weights.copy()
@@ -60,16 +69,16 @@ def best_path(log_probs: Tensor, label_log_probs: Tensor) -> tuple[Tensor, float
         symbols[done : done + n_kept] = found[:n_kept]
         done += n_kept
     path = torch.from_numpy(symbols)
-    return path, _score(path, log_probs, label_log_probs)
+    return path, _score(path, log_probs, label_scores)
 
 
-def _score(path: Tensor, log_probs: Tensor, label_log_probs: Tensor) -> float:
+def _score(path: Tensor, log_probs: Tensor, label_scores: Tensor) -> float:
     symbols = torch.unique_consecutive(path)
     edge = symbols.new_full((2,), _BLANK)
     labels = torch.cat([edge, symbols[symbols != _BLANK], edge[:1]])
-    of_labels = label_log_probs[labels[:-2], labels[1:-1], labels[2:]].double().sum()
+    of_labels = label_scores[labels[:-2], labels[1:-1], labels[2:]].double().sum()
     of_frames = log_probs.gather(1, path.unsqueeze(1)).double().sum()
-    return float(of_frames + _TRIGRAM_SCALE * of_labels)
+    return float(of_frames + of_labels)
 
 
 @numba.njit(cache=True, nogil=True)

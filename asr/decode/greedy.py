@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from asr.decode.hypothesis import Hypothesis, Word
 from asr.errors import AsrError
 from asr.nn.masking import sequence_mask
-from asr.text import Tokenizer
+from asr.text import PhoneTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from asr.decode.nearest_words import NearestWords
@@ -84,8 +84,11 @@ def greedy(
         from asr.decode.best_path import best_path
 
         log_probs = log_probs.detach().cpu()
+        word_end = tokenizer.word_end if isinstance(tokenizer, PhoneTokenizer) else None
         for row, length in enumerate(lengths.tolist()):
-            path[row, :length], scores[row] = best_path(log_probs[row, :length], label_log_probs)
+            path[row, :length], scores[row] = best_path(
+                log_probs[row, :length], label_log_probs, word_end=word_end
+            )
         path_log_probs = log_probs.gather(2, path.unsqueeze(2)).squeeze(2).double()
         path_log_probs = path_log_probs.masked_fill(~inside, 0)
     found = _find_runs(path.masked_fill(~inside, _BLANK), path_log_probs)
