@@ -291,12 +291,13 @@ def calibrate(decoder: Decoder, emissions: Emissions, options: BeamOptions) -> C
     Returns:
         The options as they are, and NaN, where all words are right or all are wrong.
     """
-    plain = replace(options, n_best=1, posterior_scale=1.0, calibration=UNCALIBRATED)
+    plain = replace(options, n_best=1, calibration=UNCALIBRATED)
+    each = decoder.with_options(plain).decode_scaled(
+        emissions.log_probs, emissions.durations, _POSTERIOR_SCALES
+    )
     before = after = float("nan")
     best = options
-    for scale in _POSTERIOR_SCALES:
-        scaled = replace(plain, posterior_scale=scale)
-        found = decoder.with_options(scaled).decode(emissions.log_probs, emissions.durations)
+    for scale, found in zip(_POSTERIOR_SCALES, each, strict=True):
         shares: list[float] = []
         correct: list[bool] = []
         for (first, *_), reference in zip(found, emissions.references, strict=True):

@@ -9,6 +9,8 @@ import torch
 
 from asr.cli import main
 from asr.config import DecodingConfig, load_decoding
+from asr.decode.beam import BeamHypothesis
+from asr.decode.confidence import LEAST_MASS
 from asr.decode.decoder import build_decoder
 from asr.decode.hypothesis import Word
 from asr.decode.prior import token_prior
@@ -211,3 +213,25 @@ def test_bad_options_are_refused(
     errors = capfd.readouterr().err
     assert says in errors
     assert errors.count("\n") == 1
+
+
+def sure(n_best: list[BeamHypothesis]) -> list[float]:
+    return [word.confidence for one in n_best for word in one.words]
+
+
+def test_one_search_gives_the_confidences_of_every_scale(model_file: Path) -> None:
+    decoder = build_decoder(DecodingConfig(lm=str(model_file), beam=16), LETTERS, 0.04, n_best=3)
+    heard = noisy_emissions(2, 20)
+    scales = [1.0, 0.1, 0.4]
+    together = decoder.decode_scaled(heard.log_probs, heard.durations, scales)
+    seen = set()
+    for scale, found in zip(scales, together, strict=True):
+        options = replace(decoder.search.options, posterior_scale=scale)
+        alone = decoder.with_options(options).decode(heard.log_probs, heard.durations)
+        for one, other in zip(found, alone, strict=True):
+            assert [y.text for y in one] == [y.text for y in other]
+            assert [y.score for y in one] == [y.score for y in other]
+            # Alone, what is too unlikely to count is not asked for: at most the beam's 16.
+            assert sure(one) == pytest.approx(sure(other), abs=16 * LEAST_MASS)
+        seen.add(tuple(value for one in found for value in sure(one)))
+    assert len(seen) == 3

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -283,8 +283,49 @@ class BeamSearch:
         Raises:
             AsrError: If the log-probabilities of a valid frame are NaN.
         """
+        scales = [self.options.posterior_scale]
+        return self.decode_scaled(log_probs, lengths, frame_seconds, scales, durations=durations)[0]
+
+    def decode_scaled(
+        self,
+        log_probs: Tensor,
+        lengths: Tensor,
+        frame_seconds: float,
+        scales: Sequence[float],
+        *,
+        durations: Sequence[float] | None = None,
+    ) -> list[list[list[BeamHypothesis]]]:
+        """Decode a batch once, with the confidences that each of several scales gives.
+
+        Args:
+            log_probs, lengths, frame_seconds, durations: See `decode`.
+            scales: Each in the place of `BeamOptions.posterior_scale`.
+
+        Returns:
+            For each scale what `decode` returns.
+        """
         log_probs = self._searched(log_probs)
-        found = self._run(log_probs, lengths)
+        # The least keeps the most hypotheses.
+        found = self._scaled(min(scales))._run(log_probs, lengths)
+        limits = durations if durations is not None else [math.inf] * len(found)
+        return [
+            self._scaled(scale)._hypotheses(found, log_probs, lengths, frame_seconds, limits)
+            for scale in scales
+        ]
+
+    def _scaled(self, posterior_scale: float) -> "BeamSearch":
+        if posterior_scale == self.options.posterior_scale:
+            return self
+        return self.with_options(replace(self.options, posterior_scale=posterior_scale))
+
+    def _hypotheses(
+        self,
+        found: list[NBest],
+        log_probs: Tensor,
+        lengths: Tensor,
+        frame_seconds: float,
+        limits: Sequence[float],
+    ) -> list[list[BeamHypothesis]]:
         texts = [self._distinct_texts(n_best) for n_best in found]
         rows = [row for row, utterance in enumerate(texts) for _ in utterance]
         tokens = [text.tokens for utterance in texts for text in utterance]
@@ -292,7 +333,6 @@ class BeamSearch:
             log_probs, lengths = log_probs[rows], lengths[rows]
         paths, _ = best_alignments(log_probs, lengths, tokens)
         path = iter(paths)
-        limits = durations if durations is not None else [math.inf] * len(found)
         hypotheses = []
         for n_best, utterance, limit in zip(found, texts, limits, strict=True):
             clock = _Clock(frame_seconds, limit)

@@ -105,6 +105,21 @@ class Decoder:
         Raises:
             AsrError: the log-probabilities are NaN.
         """
+        scales = [self.search.options.posterior_scale]
+        return self.decode_scaled(recordings, durations, scales)[0]
+
+    def decode_scaled(
+        self, recordings: Sequence[Tensor], durations: Sequence[float], scales: Sequence[float]
+    ) -> list[list[list[BeamHypothesis]]]:
+        """Decode recordings once, with the confidences that each of several scales gives.
+
+        Args:
+            recordings, durations: see `decode`.
+            scales: each in the place of `BeamOptions.posterior_scale`.
+
+        Returns:
+            for each scale what `decode` returns.
+        """
         places = [part_at_pauses(frames, self._max_frames) for frames in recordings]
         pieces: list[Tensor] = []
         limits: list[float] = []
@@ -112,10 +127,17 @@ class Decoder:
             for start, end in segments:
                 pieces.append(frames[start:end])
                 limits.append(duration - start * self.frame_seconds)
-        found = iter(self._decode_pieces(pieces, limits))
+        return [
+            self._joined(found, places) for found in self._decode_pieces(pieces, limits, scales)
+        ]
+
+    def _joined(
+        self, found: list[list[BeamHypothesis]], places: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[list[BeamHypothesis]]:
+        pieces = iter(found)
         return [
             join_n_best(
-                [next(found) for _ in segments],
+                [next(pieces) for _ in segments],
                 [start * self.frame_seconds for start, _ in segments],
                 self.n_best,
             )
@@ -123,14 +145,16 @@ class Decoder:
         ]
 
     def _decode_pieces(
-        self, pieces: list[Tensor], limits: list[float]
-    ) -> list[list[BeamHypothesis]]:
+        self, pieces: list[Tensor], limits: list[float], scales: Sequence[float]
+    ) -> list[list[list[BeamHypothesis]]]:
         if not pieces:
-            return []
+            return [[] for _ in scales]
         lengths = torch.tensor([len(piece) for piece in pieces])
         padded = pad_sequence(pieces, batch_first=True)
-        found = self.search.decode(padded, lengths, self.frame_seconds, durations=limits)
-        return self._rescored(found) if any(self.rescorers) else found
+        each = self.search.decode_scaled(
+            padded, lengths, self.frame_seconds, scales, durations=limits
+        )
+        return [self._rescored(found) if any(self.rescorers) else found for found in each]
 
     def _rescored(self, found: list[list[BeamHypothesis]]) -> list[list[BeamHypothesis]]:
         kenlm, neural = self.rescorers
