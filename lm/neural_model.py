@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
-from asr.checkpoint import read_tensors, write_json, write_tensors
+from asr.checkpoint import read_tensors, round_tensors, write_json, write_tensors
 from asr.errors import CheckpointError
 from asr.nn.cells import State
 from asr.search import Sampling, sample
@@ -114,10 +114,25 @@ class NeuralLanguageModel(nn.Module):
         """Return log P of each token and of the end, (U + 1,) for each sentence of U tokens."""
         return sentence_log_probs(self.network, sentences)
 
-    def save(self, folder: Path, metrics: Mapping[str, Any]) -> None:
-        """Write config.toml, model.safetensors, the units and metrics.json into a folder."""
+    def save(
+        self,
+        folder: Path,
+        metrics: Mapping[str, Any],
+        *,
+        precision: Literal["float32", "half", "int8"] = "float32",
+    ) -> None:
+        """Write config.toml, model.safetensors, the units and metrics.json into a folder.
+
+        Args:
+            folder: exists already.
+            metrics: figures to keep with the model.
+            precision: of the weights in the file; see `asr.checkpoint.round_tensors`.
+        """
         (folder / "config.toml").write_text(dump_neural_config(self.config), encoding="utf-8")
-        write_tensors(folder / "model.safetensors", self.network.state_dict())
+        tensors = self.network.state_dict()
+        if precision != "float32":
+            tensors = round_tensors(tensors, precision)
+        write_tensors(folder / "model.safetensors", tensors)
         self.units.save(folder)
         made_by = {"version": __version__, "torch": torch.__version__}
         write_json(folder / "metrics.json", {**made_by, **metrics})

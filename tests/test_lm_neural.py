@@ -475,18 +475,20 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert errors.count("\n") == 1
 
 
-def test_a_model_is_shipped_in_half_precision(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("precision", ["half", "int8"])
+def test_a_model_is_shipped_with_rounded_weights(
+    precision: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = toy_config(toy_text(tmp_path, 100), **{"training.max_steps": 2})
     train(config, tmp_path / "exp")
     main_of_tool = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "ship_lm.py"))["main"]
-    assert main_of_tool([str(tmp_path / "exp"), str(tmp_path / "shipped")]) == 0
+    options = ["--precision", precision]
+    assert main_of_tool([str(tmp_path / "exp"), str(tmp_path / "shipped"), *options]) == 0
     assert capfd.readouterr().out.startswith(f"{tmp_path / 'shipped'}: ")
     assert str(tmp_path) not in (tmp_path / "shipped" / "config.toml").read_text()
-    whole, half = (NeuralLanguageModel.load(tmp_path / name) for name in ("exp", "shipped"))
-    assert half.network.embedding.weight.dtype == torch.float32
-    (expected,), (found,) = (model.log_probs([[2, 3, 4]]) for model in (whole, half))
+    whole, rounded = (NeuralLanguageModel.load(tmp_path / name) for name in ("exp", "shipped"))
+    assert rounded.network.embedding.weight.dtype == torch.float32
+    (expected,), (found,) = (model.log_probs([[2, 3, 4]]) for model in (whole, rounded))
     np.testing.assert_allclose(found, expected, atol=0.01)
     assert not np.array_equal(found, expected)
     assert main_of_tool([str(tmp_path / "none"), str(tmp_path / "shipped")]) == 2

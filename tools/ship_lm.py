@@ -1,6 +1,6 @@
-"""Make a neural language model fit to be shipped: half precision, no paths, nothing to resume.
+"""Make a neural language model fit to be shipped: rounded weights, no paths, nothing to resume.
 
-    python tools/ship_lm.py exp/lstm_lm lstm_lm
+    python tools/ship_lm.py exp/lstm_lm lstm_lm [--precision int8]
 
 reads the best model of an experiment of `python -m lm train`.
 """
@@ -9,8 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import Literal
 
 from asr.checkpoint import atomic_folder, read_json
 from asr.cli import run_program
@@ -24,11 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("experiment", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--precision", choices=("half", "int8"), default="half")
     arguments = parser.parse_args(argv)
-    return run_program("ship_lm", lambda: _ship(arguments.experiment, arguments.output))
+    return run_program(
+        "ship_lm", lambda: _ship(arguments.experiment, arguments.output, arguments.precision)
+    )
 
 
-def _ship(experiment: Path, output: Path) -> int:
+def _ship(experiment: Path, output: Path, precision: Literal["half", "int8"]) -> int:
     model = NeuralLanguageModel.load(experiment)
     best = experiment / "best" if (experiment / "best").is_dir() else experiment
     metrics = read_json(best / "metrics.json")
@@ -37,7 +39,7 @@ def _ship(experiment: Path, output: Path) -> int:
     model.config = model.config.model_copy(update={"text": text.model_copy(update=names)})
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(output) as writing:
-        model.to(torch.float16).save(writing, metrics)
+        model.save(writing, metrics, precision=precision)
     size = sum(path.stat().st_size for path in output.iterdir())
     n_parameters = sum(p.numel() for p in model.parameters())
     print(
