@@ -64,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
-    transcriber = asr.load(arguments.model, "cpu", decoding="greedy")
-    recognizer = transcriber.recognizer
     config = load_decoding(find_decoding(find_model(arguments.model), arguments.decoding))
+    transcriber = asr.load(arguments.model, "cpu", decoding="greedy", n_views=config.views)
+    recognizer = transcriber.recognizer
     utterances = dev_set(arguments.manifest)
     material = Material(
         [transcriber.log_probs(utterance) for utterance in utterances],
