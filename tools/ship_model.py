@@ -68,8 +68,8 @@ HEAD = "| test | decoding | words | WER | interval | CER |\n|---|---|---|---|---
 DECODER = """
 
 By default a beam search of width {beam} decodes (views of each recording: {views}), with a word
-n-gram model (`{lm}`, {lm_megabytes:.1f} MB; weight alpha {alpha:g}, {beta:g} a word, {prior_scale:g} of the prior of
-symbols taken off) counted from public-domain books of
+n-gram model (`{lm}`, {lm_megabytes:.1f} MB; weight alpha {alpha:g}, {beta:g} a word,
+{prior_scale:g} of the prior of symbols taken off) counted from public-domain books of
 Project Gutenberg; the weights were tuned on the two dev sets below. `--greedy` goes without."""
 
 
