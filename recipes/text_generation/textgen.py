@@ -119,9 +119,11 @@ def _table(result: dict[str, Any]) -> str:
         if name not in result:
             continue
         found = result[name]
+        # Not known of a training that was stopped on the way.
+        seconds = found.get("training_cpu_seconds")
         rows.append(
             f"| {label} | {found['parameters']:,} | {found['epochs']:.3g} | {found['bits']:.3f} "
-            f"| {found['training_cpu_seconds']:,} s |"
+            f"| {'' if seconds is None else f'{seconds:,} s'} |"
         )
     return "\n".join(rows)
 
