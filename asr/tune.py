@@ -136,6 +136,7 @@ def tune(
     *,
     n_rounds: int = 3,
     tolerance: float = 0.001,
+    widest: int | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> Tuning:
     """Find the weights with the least word error rate, then the narrowest beam for it.
@@ -148,6 +149,7 @@ def tune(
         n_rounds: searches, each with the best weights so far; ends before when nothing changes.
             Where alpha and gamma are searched the first is three: each model alone, and both.
         tolerance: WER, a fraction, that a narrower beam may lose.
+        widest: beam that is tried beside that of the options; None for 512.
         on_progress: told what has been found.
 
     Raises:
@@ -182,7 +184,8 @@ def tune(
         following, _, surface = dev.reordered(options, pools)
         if following not in searched:
             todo = [following]
-    widths, width, wer = _narrowest(decoder, emissions, best, n_words, tolerance, on_progress)
+    tried = {each for each in _WIDTHS if widest is None or each <= widest} | {best.width}
+    widths, width, wer = _narrowest(dev, best, sorted(tried), tolerance, on_progress)
     return Tuning(replace(best, width=width), wer, surface, grid, widths, tuple(rounds))
 
 
@@ -257,22 +260,21 @@ def _starts(options: BeamOptions, grid: Grid) -> list[BeamOptions]:
 
 
 def _narrowest(
-    decoder: Decoder,
-    emissions: Emissions,
+    dev: _Dev,
     options: BeamOptions,
-    n_words: int,
+    tried: Sequence[int],
     tolerance: float,
     on_progress: Callable[[str], None],
 ) -> tuple[tuple[tuple[int, float, float], ...], int, float]:
     """Return what each width gives, and the smallest that loses no more than the tolerance."""
     widths = []
-    for width in sorted({*_WIDTHS, options.width}):
+    for width in tried:
         start = time.perf_counter()
-        found = decoder.with_options(replace(options, width=width, n_best=1)).decode(
-            emissions.log_probs, emissions.durations
+        found = dev.decoder.with_options(replace(options, width=width, n_best=1)).decode(
+            dev.emissions.log_probs, dev.emissions.durations
         )
         seconds = time.perf_counter() - start
-        wer = _wer([each[0].text for each in found], emissions, n_words)
+        wer = _wer([each[0].text for each in found], dev.emissions, dev.n_words)
         widths.append((width, wer, seconds))
         on_progress(f"beam {width}: WER {wer:.2%}, {seconds:.1f} s")
     least = min(wer for _, wer, _ in widths)

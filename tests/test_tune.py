@@ -164,8 +164,11 @@ def test_the_command_writes_what_transcribe_reads(
     table = tmp_path / "words.ngram"
     NgramTable.from_model(small_model([[word] for word in words], 2)).save(table)
     command = ["tune", str(tmp_path / "dev.jsonl"), "--model", str(model), "--lm", str(table)]
-    assert main([*command, "--copy", "--rounds", "1", "--prior-scale", "0.25", "--views", "2"]) == 0
+    options = ["--rounds", "1", "--prior-scale", "0.25", "--views", "2", "--beam", "24"]
+    assert main([*command, "--copy", *options]) == 0
     output = capfd.readouterr().out
+    assert [line.split()[1] for line in output.splitlines()[1:4]] == ["8:", "16:", "24:"]
+    assert "beam   32" not in output
     saved = load_decoding(model / "decoding.toml")
     assert saved.prior_scale == 0.25
     assert saved.views == 2

@@ -29,9 +29,11 @@ HELP = "find the weights of the beam search on a dev set"
 _EPILOG = """\
 The acoustic model runs once; then the beam search is repeated with the weights that its own n-best
 lists say are best.  How much of the prior is taken off is tried first (--prior-scale
-sets it).  Weights and beam are written to decoding.toml in the model's folder, from where
-`asr transcribe` and `asr evaluate` take them, and tuning.png beside it shows the WER over alpha and
-beta.  Word confidences are calibrated on the way.  Tune on a dev set, never on what is reported.
+sets it).  --beam N searches with that beam, and tries narrower ones only: with a neural model wide
+ones take most of the time.  Weights and beam are written to decoding.toml in the model's folder,
+from where `asr transcribe` and `asr evaluate` take them, and tuning.png beside it shows the WER over
+alpha and beta.  Word confidences are calibrated on the way.  Tune on a dev set, never on what is
+reported.
 
   asr tune dev.jsonl --model exp --lm words.ngram
 """
@@ -91,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         emissions,
         grid,
         n_rounds=arguments.rounds,
+        widest=arguments.beam,
         on_progress=lambda text: print(text, file=sys.stderr),
     )
     confidences = calibrate(decoder, emissions, tuning.options)
