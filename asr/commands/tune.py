@@ -31,9 +31,9 @@ The acoustic model runs once; then the beam search is repeated with the weights 
 lists say are best.  How much of the prior is taken off is tried first (--prior-scale
 sets it).  --beam N searches with that beam, and tries narrower ones only: with a neural model wide
 ones take most of the time.  Weights and beam are written to decoding.toml in the model's folder,
-from where `asr transcribe` and `asr evaluate` take them, and tuning.png beside it shows the WER over
-alpha and beta.  Word confidences are calibrated on the way.  Tune on a dev set, never on what is
-reported.
+from where `asr transcribe` and `asr evaluate` take them, and tuning.png beside it shows the WER
+over alpha and beta.  Word confidences are calibrated on the way.  Tune on a dev set, never on what
+is reported.
 
   asr tune dev.jsonl --model exp --lm words.ngram
 """
