@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "Precision",
     "atomic_folder",
     "read_json",
     "read_tensors",
@@ -29,6 +30,9 @@ __all__ = [
     "write_json",
     "write_tensors",
 ]
+
+Precision = Literal["float32", "half", "int8"]
+"""Of the floats in a file."""
 
 _ROW_SCALE = ".row_scale"
 # Numbers of a matrix below which rounding it spares nothing.
@@ -76,15 +80,20 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
+def write_tensors(
+    path: Path, tensors: "Mapping[str, Tensor]", *, precision: Precision = "float32"
+) -> None:
     """Write named tensors to a safetensors file.
 
     Args:
         path: the file.
         tensors: any shapes and devices; memory shared between them is written twice.
+        precision: of floats in the file, see `round_tensors`; "float32" leaves them as they are.
     """
     from safetensors.torch import save_file
 
+    if precision != "float32":
+        tensors = round_tensors(tensors, precision)
     save_file(
         {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path
     )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
@@ -91,6 +92,7 @@ def load(
     elif isinstance(decoding, str) and decoding not in ("model", "greedy"):
         decoding = load_decoding(find_decoding(folder, decoding))
     decoder = None
+    views = 1
     if isinstance(decoding, DecodingConfig):
         # Here, because the compiled search takes a while to import.
         from asr.decode.decoder import build_decoder
@@ -101,12 +103,12 @@ def load(
             recognizer.frame_seconds,
             n_best=n_best,
         )
-        n_views = decoding.views if n_views is None else n_views
+        views = decoding.views
     return Transcriber(
         recognizer,
         batch_seconds=batch_seconds,
         decoder=decoder,
-        n_views=1 if n_views is None else n_views,
+        n_views=views if n_views is None else n_views,
     )
 
 
@@ -231,7 +233,6 @@ class Transcriber:
     def _decode_greedy(
         self, recordings: Iterable[Recording]
     ) -> Iterator[tuple[Recording, Sequence[Hypothesis] | AsrError]]:
-        nearest = self._nearest_words()
         for recording in recordings:
             result: Sequence[Hypothesis] | AsrError
             try:
@@ -242,12 +243,13 @@ class Transcriber:
                     self.recognizer.frame_seconds,
                     durations=[recording.duration],
                     label_log_probs=self.recognizer.label_log_probs,
-                    nearest=nearest,
+                    nearest=self._nearest_words,
                 )
             except AsrError as error:
                 result = error
             yield recording, result
 
+    @cached_property
     def _nearest_words(self) -> "NearestWords | None":
         tokenizer = self.recognizer.tokenizer
         if not isinstance(tokenizer, PhoneTokenizer) or not tokenizer.marks_words:

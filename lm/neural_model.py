@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
-from asr.checkpoint import read_tensors, round_tensors, write_json, write_tensors
+from asr.checkpoint import Precision, read_tensors, write_json, write_tensors
 from asr.errors import CheckpointError
 from asr.nn.cells import State
 from asr.search import Sampling, sample
@@ -119,20 +119,18 @@ class NeuralLanguageModel(nn.Module):
         folder: Path,
         metrics: Mapping[str, Any],
         *,
-        precision: Literal["float32", "half", "int8"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         """Write config.toml, model.safetensors, the units and metrics.json into a folder.
 
         Args:
             folder: exists already.
             metrics: figures to keep with the model.
-            precision: of the weights in the file; see `asr.checkpoint.round_tensors`.
+            precision: of the weights in the file; see `asr.checkpoint.write_tensors`.
         """
         (folder / "config.toml").write_text(dump_neural_config(self.config), encoding="utf-8")
         tensors = self.network.state_dict()
-        if precision != "float32":
-            tensors = round_tensors(tensors, precision)
-        write_tensors(folder / "model.safetensors", tensors)
+        write_tensors(folder / "model.safetensors", tensors, precision=precision)
         self.units.save(folder)
         made_by = {"version": __version__, "torch": torch.__version__}
         write_json(folder / "metrics.json", {**made_by, **metrics})

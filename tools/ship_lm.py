@@ -9,9 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from asr.checkpoint import atomic_folder, read_json
+from asr.checkpoint import Precision, atomic_folder, read_json
 from asr.cli import run_program
 from lm.neural_model import NeuralLanguageModel
 
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _ship(experiment: Path, output: Path, precision: Literal["half", "int8"]) -> int:
+def _ship(experiment: Path, output: Path, precision: Precision) -> int:
     model = NeuralLanguageModel.load(experiment)
     best = experiment / "best" if (experiment / "best").is_dir() else experiment
     metrics = read_json(best / "metrics.json")

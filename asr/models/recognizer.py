@@ -3,14 +3,14 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from asr import __version__
 from asr.audio import SAMPLE_RATE
-from asr.checkpoint import read_tensors, round_tensors, write_json, write_tensors
+from asr.checkpoint import Precision, read_tensors, write_json, write_tensors
 from asr.config import Config, dump_config, load_config
 from asr.errors import CheckpointError, ConfigError
 from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer
@@ -106,20 +106,17 @@ class Recognizer(nn.Module):
         folder: Path,
         metrics: Mapping[str, Any],
         *,
-        precision: Literal["float32", "half", "int8"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         """Write config.toml, model.safetensors, tokenizer and metrics.json into a folder.
 
         Args:
             folder: exists already.
             metrics: figures to keep with the model.
-            precision: of the weights in the file; see `asr.checkpoint.round_tensors`.
+            precision: of the weights in the file; see `asr.checkpoint.write_tensors`.
         """
         (folder / "config.toml").write_text(dump_config(self.config), encoding="utf-8")
-        tensors = self.state_dict()
-        if precision != "float32":
-            tensors = round_tensors(tensors, precision)
-        write_tensors(folder / "model.safetensors", tensors)
+        write_tensors(folder / "model.safetensors", self.state_dict(), precision=precision)
         self.tokenizer.save(folder)
         made_by = {"version": __version__, "torch": torch.__version__, "commit": _commit()}
         write_json(folder / "metrics.json", {**made_by, **metrics})
