@@ -18,7 +18,6 @@ __all__ = ["Problem", "ProblemKind", "check", "measure"]
 ProblemKind = Literal["audio", "duration", "text", "tokenizer", "frames", "duplicate"]
 
 _WINDOW_SECONDS = 0.025
-_HOP_SECONDS = 0.010
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ def check(
     *,
     tokenizer: Tokenizer | None = None,
     subsampling_factor: int = 1,
+    hop_ms: float = 10.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Problem]:
     """Find the utterances that would break or spoil a training run.
@@ -59,6 +59,7 @@ def check(
         utterances: e.g. a manifest
         tokenizer: without one, characters and frames are not checked
         subsampling_factor: of the encoder
+        hop_ms: from one feature frame to the next
         progress: called with (files measured, files in all) now and then
 
     Returns:
@@ -72,7 +73,7 @@ def check(
         path = utterance.audio_filepath
         key = (path, utterance.offset)
         reasons = _audio_reasons(utterance, found[path], path in in_stretches)
-        reasons += _text_reasons(utterance, tokenizer, subsampling_factor)
+        reasons += _text_reasons(utterance, tokenizer, subsampling_factor, hop_ms)
         if seen.setdefault(key, index) != index:
             reasons.append(("duplicate", f"the same audio as in utterance {seen[key] + 1}"))
         problems.extend(Problem(index, utterance, kind, text) for kind, text in reasons)
@@ -115,7 +116,7 @@ def _audio_reasons(
 
 
 def _text_reasons(
-    utterance: Utterance, tokenizer: Tokenizer | None, subsampling_factor: int
+    utterance: Utterance, tokenizer: Tokenizer | None, subsampling_factor: int, hop_ms: float
 ) -> list[tuple[ProblemKind, str]]:
     if not utterance.text.strip():
         return [("text", "the text is empty")]
@@ -126,7 +127,7 @@ def _text_reasons(
     except TextError:
         unknown = ", ".join(repr(part) for part in tokenizer.unknown(utterance.text)[:10])
         return [("tokenizer", f"the tokenizer does not know {unknown}")]
-    n_features = 1 + math.floor((utterance.duration - _WINDOW_SECONDS) / _HOP_SECONDS + 1e-6)
+    n_features = 1 + math.floor(1000 * (utterance.duration - _WINDOW_SECONDS) / hop_ms + 1e-6)
     n_frames = -(-max(0, n_features) // subsampling_factor)
     if n_frames < frames_needed(tokens):
         return [

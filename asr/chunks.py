@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer, n_frames
+from asr.features import FeatureExtractor, Normalizer, n_frames
 from asr.filterbank import WINDOW_SAMPLES
-from asr.models.recognizer import HOP_SECONDS
 
 __all__ = ["Chunk", "Chunker"]
 
@@ -63,15 +62,16 @@ class Chunker:
         self.extractor = extractor
         self.normalizer = normalizer
         self.factor = factor
+        hop_seconds = extractor.hop_seconds
         # Whole output frames, so that all chunks see the frames of the whole recording.
-        self.n_kept = factor * max(1, round(seconds / HOP_SECONDS / factor))
-        self.n_context = factor * max(0, round(context_seconds / HOP_SECONDS / factor))
+        self.n_kept = factor * max(1, round(seconds / hop_seconds / factor))
+        self.n_context = factor * max(0, round(context_seconds / hop_seconds / factor))
         self.n_frames = self.n_kept + 2 * self.n_context
 
     @property
     def seconds(self) -> float:
         """The longest chunk."""
-        return self.n_frames * HOP_SECONDS
+        return self.n_frames * self.extractor.hop_seconds
 
     def split(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Chunk]:
         """Cut a recording.
@@ -138,16 +138,17 @@ class Chunker:
     def _features(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
         """Compute the unnormalised frames of a recording, in pieces (T, F)."""
         margin = _DELTA_FRAMES if self.extractor.deltas else 0
+        hop_samples = self.extractor.hop_samples
         # `samples` begins with frame number `offset`; `done` frames have been given out.
         samples, offset, done = np.zeros(0, np.float32), 0, 0
         for block in blocks:
             samples = np.concatenate([samples, block])
-            ready = offset + n_frames(len(samples)) - margin
+            ready = offset + n_frames(len(samples), hop_samples) - margin
             if ready > done:
                 yield self._extract(samples)[done - offset : ready - offset]
                 done = ready
                 first_needed = max(0, done - margin)
-                samples = samples[(first_needed - offset) * HOP_SAMPLES :]
+                samples = samples[(first_needed - offset) * hop_samples :]
                 offset = first_needed
         if margin and len(samples) >= WINDOW_SAMPLES:
             yield self._extract(samples)[done - offset :]

@@ -54,6 +54,9 @@ class FeatureConfig(Section):
     n_mels: int = Field(default=80, ge=8, le=256)
     n_mfcc: int = Field(default=13, ge=1, le=256)
     deltas: bool = False
+    hop_ms: float = Field(
+        default=10.0, ge=2.5, le=25, multiple_of=0.0625, description="from one frame to the next"
+    )
     normalization: Literal["none", "global", "utterance", "sliding"] = "sliding"
     window_seconds: float = Field(default=10.0, gt=0, description="span of the sliding mean")
 

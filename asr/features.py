@@ -1,8 +1,8 @@
 """From waveforms to normalised log-mel or cepstral features.
 
-Frames follow Kaldi's `snip-edges=true`: frame t sees the samples [160 t, 160 t + 400) and
-no others, so blocks that are cut at multiples of the hop and overlap by 240 samples give
-the frames of the whole.
+Frames follow Kaldi's `snip-edges=true`: frame t sees the samples [h t, h t + 400) and no
+others, h = 160 unless told otherwise, so blocks that are cut at multiples of the hop h and
+overlap by 400 - h samples give the frames of the whole.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
+from asr.audio import SAMPLE_RATE
 from asr.errors import ConfigError
 from asr.filterbank import KALDI, WINDOW_SAMPLES, Filterbank, dct_matrix, mel_filters, window
 
@@ -25,16 +26,17 @@ _BLOCK_FRAMES = 65_536
 
 
 @overload
-def n_frames(n_samples: int) -> int: ...
+def n_frames(n_samples: int, hop_samples: int = ...) -> int: ...
 @overload
-def n_frames(n_samples: Tensor) -> Tensor: ...
-def n_frames(n_samples: int | Tensor) -> int | Tensor:
-    """Return how many frames that many samples give, max(0, 1 + floor((N - 400) / 160)).
+def n_frames(n_samples: Tensor, hop_samples: int = ...) -> Tensor: ...
+def n_frames(n_samples: int | Tensor, hop_samples: int = HOP_SAMPLES) -> int | Tensor:
+    """Return how many frames that many samples give, max(0, 1 + floor((N - 400) / hop)).
 
     Args:
         n_samples: an integer or an integer tensor, at 16 kHz.
+        hop_samples: from one frame to the next.
     """
-    frames = 1 + (n_samples - WINDOW_SAMPLES) // HOP_SAMPLES
+    frames = 1 + (n_samples - WINDOW_SAMPLES) // hop_samples
     return frames.clamp_min(0) if isinstance(frames, Tensor) else max(0, frames)
 
 
@@ -59,6 +61,7 @@ class FeatureExtractor(nn.Module):
             then depends on 4 more frames to each side.
         filterbank: how a frame becomes mel energies.
         lifter: Kaldi's cepstral lifter, 1 + L/2 sin(pi k / L); 0 switches it off.
+        hop_samples: from one frame to the next, at most the 400 of a frame.
 
     Raises:
         ConfigError: a value out of range.
@@ -80,6 +83,7 @@ class FeatureExtractor(nn.Module):
         deltas: bool = False,
         filterbank: Filterbank = KALDI,
         lifter: float = 22.0,
+        hop_samples: int = HOP_SAMPLES,
     ) -> None:
         super().__init__()
         if kind not in ("logmel", "mfcc"):
@@ -88,8 +92,11 @@ class FeatureExtractor(nn.Module):
             raise ConfigError(f"n_mels is {n_mels}; at least 1 is needed")
         if kind == "mfcc" and not 1 <= n_mfcc <= n_mels:
             raise ConfigError(f"n_mfcc is {n_mfcc}; 1 to n_mels={n_mels} is possible")
+        if not 1 <= hop_samples <= WINDOW_SAMPLES:
+            raise ConfigError(f"hop of {hop_samples} samples; 1 to {WINDOW_SAMPLES} are possible")
         self.kind = kind
         self.deltas = deltas
+        self.hop_samples = hop_samples
         self.filterbank = filterbank
         self.n_features = (n_mels if kind == "logmel" else n_mfcc) * (3 if deltas else 1)
         # All follow from the arguments, so they are not saved.
@@ -98,6 +105,11 @@ class FeatureExtractor(nn.Module):
         dct = dct_matrix(n_mels, n_mfcc, lifter) if kind == "mfcc" else None
         self.register_buffer("dct", dct, persistent=False)
 
+    @property
+    def hop_seconds(self) -> float:
+        """From one frame to the next."""
+        return self.hop_samples / SAMPLE_RATE
+
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the features of a batch; what lies beyond a length has no influence.
 
@@ -105,7 +117,7 @@ class FeatureExtractor(nn.Module):
             waveforms: (B, N), samples in [-1, 1] at 16 kHz.
             lengths: valid samples of each, (B,), integers in 0..N.
         Returns:
-            features: float32 (B, T, n_features), T = n_frames(N), zero beyond the length.
+            features: float32 (B, T, n_features), T = n_frames(N, hop), zero beyond the length.
             feature_lengths: int64 (B,).
         """
         if waveforms.ndim != 2 or lengths.shape != waveforms.shape[:1]:
@@ -116,7 +128,7 @@ class FeatureExtractor(nn.Module):
         # On another device the look would wait for all work that is queued there.
         if lengths.device.type == "cpu" and (lengths > waveforms.shape[1]).any():
             raise ValueError(f"lengths {lengths.tolist()} exceed the {waveforms.shape[1]} samples")
-        feature_lengths = n_frames(lengths.to(waveforms.device, torch.int64))
+        feature_lengths = n_frames(lengths.to(waveforms.device, torch.int64), self.hop_samples)
         # Under autocast the products below would run in half precision.
         with torch.autocast(waveforms.device.type, enabled=False):
             features = self._static(waveforms.float())
@@ -129,12 +141,12 @@ class FeatureExtractor(nn.Module):
 
     def _static(self, waveforms: Tensor) -> Tensor:
         """Compute the features without differences, (B, N) -> (B, T, F)."""
-        T = n_frames(waveforms.shape[1])
+        T = n_frames(waveforms.shape[1], self.hop_samples)
         size = self.n_features // (3 if self.deltas else 1)
         if T == 0 or len(waveforms) == 0:
             return waveforms.new_zeros(len(waveforms), T, size)
         block = _BLOCK_FRAMES_CPU if waveforms.device.type == "cpu" else _BLOCK_FRAMES
-        frames = waveforms.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)
+        frames = waveforms.unfold(1, WINDOW_SAMPLES, self.hop_samples)
         blocks = torch.split(frames, max(1, block // len(waveforms)), dim=1)
         return torch.cat([self._block(b) for b in blocks], dim=1)
 

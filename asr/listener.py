@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.chunks import Chunk, Chunker
 from asr.errors import AsrError, ConfigError
-from asr.models.recognizer import HOP_SECONDS, Recognizer
+from asr.models.recognizer import Recognizer
 from asr.recording import Audio, Place, Recording
 from asr.views import Views
 
@@ -139,9 +139,10 @@ class Listener:
             try:
                 log_probs = self.views(features, lengths).cpu()
             except torch.OutOfMemoryError:
+                seconds = len(chunks) * features.shape[1] * self.chunker.extractor.hop_seconds
                 raise ConfigError(
-                    f"a batch of {features.shape[1] * len(chunks) * HOP_SECONDS:.0f} s does not "
-                    f"fit into the memory of {self.recognizer.device}; lower batch_seconds"
+                    f"a batch of {seconds:.0f} s does not fit into the memory of "
+                    f"{self.recognizer.device}; lower batch_seconds"
                 ) from None
         return [row[chunk.first : chunk.last] for row, chunk in zip(log_probs, chunks, strict=True)]
 
@@ -164,10 +165,11 @@ class _Batches:
         self._executor = executor
         self._n_workers = n_workers
         self._on_progress = on_progress
-        self._batch_frames = round(listener.batch_seconds / HOP_SECONDS)
+        hop_seconds = listener.chunker.extractor.hop_seconds
+        self._batch_frames = round(listener.batch_seconds / hop_seconds)
         self._full_frames = listener.chunker.n_frames
         self._pool_frames = min(
-            8 * n_workers * self._batch_frames, round(_POOL_SECONDS / HOP_SECONDS)
+            8 * n_workers * self._batch_frames, round(_POOL_SECONDS / hop_seconds)
         )
         self._full: list[Place] = []
         self._short: list[Place] = []

@@ -14,7 +14,6 @@ from asr.audio import SAMPLE_RATE, inspect, load, resample, stream
 from asr.chunks import Chunk, Chunker
 from asr.errors import AsrError, AudioError
 from asr.manifest import Utterance
-from asr.models.recognizer import HOP_SECONDS
 
 __all__ = ["Audio", "Place", "Recording"]
 
@@ -61,7 +60,7 @@ class Recording:
         self._n_awaited = 0
         self._n_frames = 0
         self._log_probs = torch.empty(0, n_tokens)
-        self._read_frames = round(read_seconds / HOP_SECONDS)
+        self._read_frames = round(read_seconds / chunker.extractor.hop_seconds)
         blocks = _blocks(source, sample_rate, chunker.seconds, f"recording {index + 1}")
         self._chunks = chunker.split(self._counted(blocks))
 

@@ -22,7 +22,7 @@ from asr.manifest import Utterance, read_manifest
 from asr.metrics import score
 from asr.models.ctc import CtcOutput, consistency_loss, ctc_loss
 from asr.models.ctc_crf import LabelTrigram, log_partition
-from asr.models.recognizer import HOP_SECONDS, Recognizer
+from asr.models.recognizer import Recognizer
 from asr.spec_augment import SpecAugment
 from asr.text import CharTokenizer, Tokenizer, frames_needed, load_tokenizer
 from asr.toml_config import claim_folder
@@ -231,8 +231,9 @@ def train(
     Args:
         config: data, model and optimisation.
         folder: experiment folder; `folder/best` becomes the model.
-        init_from: a model to start from ("default" or a folder).  Its [features] and its
-            architecture replace the configuration's, and its units where [tokenizer] names no
+        init_from: a model to start from ("default" or a folder).  Its [features] (but for a
+            features.hop_ms that the configuration names) and its architecture replace the
+            configuration's, and its units where [tokenizer] names no
             folder; where that names other units, the output layer starts anew.
         new_layers: recurrent layers to put on top of those of `init_from`, with an output layer
             of their own; the old output layer goes on as the intermediate head of its layer
@@ -349,7 +350,11 @@ def _with_architecture(config: Config, initial: Config, new_layers: int) -> Conf
     free = {name: getattr(config.model, name) for name in kept}
     free["n_layers"] = initial.model.n_layers + new_layers
     model = initial.model.model_copy(update=free)
-    return config.model_copy(update={"model": model, "features": initial.features})
+    features, hop_ms = initial.features, config.features.hop_ms
+    if "hop_ms" in config.features.model_fields_set and hop_ms != features.hop_ms:
+        logger.info("features.hop_ms = %g, where the model had %g", hop_ms, features.hop_ms)
+        features = features.model_copy(update={"hop_ms": hop_ms})
+    return config.model_copy(update={"model": model, "features": features})
 
 
 def _initialise(recognizer: Recognizer, initial: Recognizer) -> None:
@@ -384,7 +389,8 @@ def _training_utterances(config: Config, recognizer: Recognizer) -> list[Utteran
     kept: list[Utterance] = []
     impossible: list[Utterance] = []
     slowest = min(1.0, 1.0 / max(config.augment.speeds))
-    frames = torch.tensor([int(u.duration * slowest / HOP_SECONDS) - 2 for u in fit_length])
+    seconds = recognizer.extractor.hop_seconds
+    frames = torch.tensor([int(u.duration * slowest / seconds) - 2 for u in fit_length])
     available = recognizer.network.output_lengths(frames.clamp(min=0)).tolist()
     for utterance, n_frames in zip(fit_length, available, strict=True):
         tokens = recognizer.tokenizer.encode(utterance.text)

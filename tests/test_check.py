@@ -20,7 +20,7 @@ def _utterance(
     return Utterance(path, fields.pop("duration", seconds), text, **fields)  # type: ignore[arg-type]
 
 
-def _kinds(utterances: list[Utterance], **options: int) -> list[tuple[int, str]]:
+def _kinds(utterances: list[Utterance], **options: float) -> list[tuple[int, str]]:
     problems = check(utterances, tokenizer=CharTokenizer(), subsampling_factor=4, **options)  # type: ignore[arg-type]
     return [(problem.index, problem.kind) for problem in problems]
 
@@ -90,6 +90,13 @@ def test_frames(text: str, n_features: int, is_short: bool, tmp_path: Path) -> N
     # A window of 400 samples, then 160 more for every frame but the first.
     utterance = _utterance(tmp_path, seconds=(400 + 160 * (n_features - 1)) / 16_000, text=text)
     assert _kinds([utterance]) == [(0, "frames")] * is_short
+
+
+def test_a_shorter_hop_leaves_more_frames(tmp_path: Path) -> None:
+    # 8 frames every 10 ms, 10 every 7.5 ms: 2 and 3 output frames.
+    utterance = _utterance(tmp_path, seconds=(400 + 160 * 7) / 16_000, text="ABC")
+    assert _kinds([utterance]) == [(0, "frames")]
+    assert _kinds([utterance], hop_ms=7.5) == []
 
 
 def test_audio_shorter_than_a_window_has_no_frames(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from asr.features import FeatureExtractor, Normalizer
 KINDS = ("none", "global", "utterance", "sliding")
 
 
-def make_chunker(kind: str, *, deltas: bool, window_frames: int, factor: int) -> Chunker:
-    extractor = FeatureExtractor("logmel", n_mels=10, deltas=deltas)
+def make_chunker(
+    kind: str, *, deltas: bool, window_frames: int, factor: int, hop_samples: int = 160
+) -> Chunker:
+    extractor = FeatureExtractor("logmel", n_mels=10, deltas=deltas, hop_samples=hop_samples)
     normalizer = Normalizer(extractor.n_features, kind, window_frames=window_frames)
     with torch.no_grad():
         normalizer.mean.copy_(torch.linspace(-2, 2, extractor.n_features))
@@ -33,13 +35,22 @@ def make_noise(n_samples: int, seed: int = 0) -> np.ndarray:
     deltas=st.booleans(),
     window_frames=st.sampled_from([1, 30, 47, 100, 101, 400]),
     factor=st.sampled_from([2, 3, 4, 8]),
+    hop_samples=st.sampled_from([160, 120, 77]),
     n_samples=st.integers(0, 60_000),
     cuts=st.lists(st.floats(0, 1), max_size=12),
 )
 def test_chunks_hold_the_normalised_frames_of_the_whole(
-    kind: str, deltas: bool, window_frames: int, factor: int, n_samples: int, cuts: list[float]
+    kind: str,
+    deltas: bool,
+    window_frames: int,
+    factor: int,
+    hop_samples: int,
+    n_samples: int,
+    cuts: list[float],
 ) -> None:
-    chunker = make_chunker(kind, deltas=deltas, window_frames=window_frames, factor=factor)
+    chunker = make_chunker(
+        kind, deltas=deltas, window_frames=window_frames, factor=factor, hop_samples=hop_samples
+    )
     waveform = make_noise(n_samples)
     features, lengths = chunker.extractor(
         torch.from_numpy(waveform)[None], torch.tensor([n_samples])

@@ -63,6 +63,16 @@ def test_log_mel_equals_kaldi(ours: dict[str, object], theirs: dict[str, object]
     )
 
 
+def test_another_hop_equals_kaldi() -> None:
+    waveform = voice(30_011)
+    expected = torchaudio.compliance.kaldi.fbank(waveform * INT16, num_mel_bins=80, frame_shift=7.5)
+    extractor = FeatureExtractor(hop_samples=120)
+    torch.testing.assert_close(extract(waveform, extractor), expected, rtol=0, atol=1e-3)
+    for hop_samples in (0, 401):
+        with pytest.raises(ConfigError, match=f"hop of {hop_samples} samples; 1 to 400"):
+            FeatureExtractor(hop_samples=hop_samples)
+
+
 @pytest.mark.parametrize(("n_mels", "n_mfcc"), [(23, 13), (80, 40), (40, 40)])
 def test_mfcc_equals_kaldi(n_mels: int, n_mfcc: int) -> None:
     waveform = voice(30_011)
@@ -158,13 +168,14 @@ def test_deltas_equal_torchaudio() -> None:
 
 
 @settings(max_examples=50)
-@given(n_samples=st.integers(0, 5000))
-def test_number_of_frames_is_that_of_whole_windows(n_samples: int) -> None:
-    expected = sum(1 for start in range(0, n_samples, 160) if start + 400 <= n_samples)
-    assert n_frames(n_samples) == expected
-    assert n_frames(torch.tensor([n_samples])).tolist() == [expected]
+@given(n_samples=st.integers(0, 5000), hop=st.sampled_from([160, 120, 77, 400]))
+def test_number_of_frames_is_that_of_whole_windows(n_samples: int, hop: int) -> None:
+    expected = sum(1 for start in range(0, n_samples, hop) if start + 400 <= n_samples)
+    assert n_frames(n_samples, hop) == expected
+    assert n_frames(torch.tensor([n_samples]), hop).tolist() == [expected]
     waveform = torch.zeros(1, n_samples)
-    assert extract(waveform).shape == (expected, 80)
+    assert extract(waveform, FeatureExtractor(hop_samples=hop)).shape == (expected, 80)
+    assert hop != 160 or n_frames(n_samples) == expected
 
 
 @settings(max_examples=20)

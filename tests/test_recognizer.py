@@ -47,6 +47,11 @@ def test_round_trip(folder: Path) -> None:
     assert torch.equal(expected.log_probs, got.log_probs)
     assert got.lengths.tolist() == [25, 14]
     assert loaded.frame_seconds == 0.04
+    config = parse_config(SMALL, source="test", overrides=["features.hop_ms=7.5"])
+    finer = Recognizer(config, CharTokenizer())
+    assert finer.frame_seconds == pytest.approx(0.03)
+    assert finer.normalizer.window_frames == 1333
+    assert finer(waveforms, lengths).lengths.tolist() == [33, 18]
     assert read_json(folder / "metrics.json")["wer"] == 0.5
 
 

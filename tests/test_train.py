@@ -151,6 +151,17 @@ def test_init_from_starts_where_the_model_is(corpus: Path, tmp_path: Path) -> No
         torch.testing.assert_close(after.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
+def test_init_from_keeps_the_frame_rate_unless_another_is_named(
+    corpus: Path, tmp_path: Path
+) -> None:
+    train(configure(corpus, "training.max_steps=1", "features.hop_ms=8"), tmp_path / "first")
+    for hop_ms, options in ((8, ()), (7.5, ("features.hop_ms=7.5",))):
+        config = configure(corpus, "training.max_steps=1", "features.n_mels=40", *options)
+        train(config, tmp_path / f"{hop_ms}", init_from=tmp_path / "first")
+        features = Recognizer.load(tmp_path / f"{hop_ms}").config.features
+        assert (features.hop_ms, features.n_mels) == (hop_ms, 24)
+
+
 def test_init_from_with_other_units_replaces_the_output(corpus: Path, tmp_path: Path) -> None:
     train(configure(corpus, "training.max_steps=3"), tmp_path / "first")
     units = tmp_path / "units"

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts = {
         "folder": str(folder),
         "features": f"{recognizer.extractor.n_features} x {features.kind}, "
-        f"{features.normalization} normalisation",
+        f"{features.normalization} normalisation, every {features.hop_ms:g} ms",
         "architecture": f"x{model.subsampling} subsampling, {model.n_layers} x bidirectional "
         f"{model.cell} of {model.hidden_size}",
         "parameters": sum(sizes.values()),

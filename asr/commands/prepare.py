@@ -79,8 +79,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--subsampling",
         metavar="N",
         type=int,
-        default=4,
-        help="feature frames per output frame, for the check that CTC has enough (default 4)",
+        help="feature frames per output frame, for the check that CTC has enough (default: the "
+        "model's, else 4)",
     )
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     pieces = parser.add_argument_group("tokenizer")
@@ -179,14 +179,18 @@ def _summary(utterances: "Sequence[Utterance]") -> str:
 
 def _check(arguments: argparse.Namespace) -> int:
     from asr.check import check
+    from asr.config import Config, load_config
     from asr.manifest import read_manifest
     from asr.text import load_tokenizer
 
-    if arguments.subsampling < 1:
+    if arguments.subsampling is not None and arguments.subsampling < 1:
         raise ConfigError(f"--subsampling {arguments.subsampling}: 1 or more is needed")
     if arguments.output and len(arguments.sources) > 1:
         raise ConfigError("--output takes one manifest at a time; check them one by one")
-    tokenizer = load_tokenizer(_tokenizer_folder(arguments.model)) if arguments.model else None
+    folder = _tokenizer_folder(arguments.model) if arguments.model else None
+    tokenizer = load_tokenizer(folder) if folder else None
+    has_config = folder is not None and (folder / "config.toml").exists()
+    config = load_config(folder / "config.toml") if folder and has_config else Config()
     reports: list[dict[str, Any]] = []
     for name in arguments.sources:
         utterances = read_manifest(name)
@@ -194,7 +198,8 @@ def _check(arguments: argparse.Namespace) -> int:
             problems = check(
                 utterances,
                 tokenizer=tokenizer,
-                subsampling_factor=arguments.subsampling,
+                subsampling_factor=arguments.subsampling or config.model.subsampling,
+                hop_ms=config.features.hop_ms,
                 progress=progress,
             )
         reports.append(_report(name, utterances, problems))

@@ -13,15 +13,14 @@ from asr.audio import SAMPLE_RATE
 from asr.checkpoint import Precision, read_tensors, write_json, write_tensors
 from asr.config import Config, dump_config, load_config
 from asr.errors import CheckpointError, ConfigError
-from asr.features import HOP_SAMPLES, FeatureExtractor, Normalizer
+from asr.features import FeatureExtractor, Normalizer
 from asr.model_folders import find_model
 from asr.models import MODELS
 from asr.models.ctc import CtcModel, CtcOutput
 from asr.text import Tokenizer, load_tokenizer
 
-__all__ = ["HOP_SECONDS", "Recognizer"]
+__all__ = ["Recognizer"]
 
-HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 _TRIGRAM = "label_log_probs"
 
 
@@ -52,11 +51,12 @@ class Recognizer(nn.Module):
             n_mels=features.n_mels,
             n_mfcc=features.n_mfcc,
             deltas=features.deltas,
+            hop_samples=round(features.hop_ms * SAMPLE_RATE / 1000),
         )
         self.normalizer = Normalizer(
             self.extractor.n_features,
             kind=features.normalization,
-            window_frames=round(features.window_seconds / HOP_SECONDS),
+            window_frames=round(features.window_seconds / self.extractor.hop_seconds),
         )
         self.register_buffer(_TRIGRAM, None)
         if model.name not in MODELS:
@@ -85,7 +85,7 @@ class Recognizer(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds between output frames."""
-        return HOP_SECONDS * self.network.subsampling_factor
+        return self.extractor.hop_seconds * self.network.subsampling_factor
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> CtcOutput:
         """Compute the log-probabilities of a batch of waveforms.

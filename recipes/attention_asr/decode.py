@@ -27,7 +27,7 @@ from asr.data import FeatureSource
 from asr.errors import ConfigError, DependencyError
 from asr.evaluate import Evaluation, scored_references, write_hypotheses
 from asr.manifest import Utterance, read_manifest
-from asr.models.recognizer import HOP_SECONDS, Recognizer
+from asr.models.recognizer import Recognizer
 from asr.world import select_device
 
 __all__ = ["Found", "draw_attention", "is_monotonic", "main", "recognize"]
@@ -90,6 +90,7 @@ def draw_attention(found: Found, recognizer: Recognizer, path: Path) -> None:
     except ImportError:
         raise DependencyError("--draw needs matplotlib: pip install matplotlib") from None
     symbols = recognizer.tokenizer.symbols
+    spoken = len(found.features) * recognizer.extractor.hop_seconds
     labels = [*(symbols[token].strip("\u2581") for token in found.tokens), "end"]
     duration = found.weights.shape[1] * recognizer.frame_seconds
     figure = Figure(figsize=(8, 2.5 + 0.25 * len(labels)), layout="constrained")
@@ -97,7 +98,7 @@ def draw_attention(found: Found, recognizer: Recognizer, path: Path) -> None:
     sizes = {"aspect": "auto", "interpolation": "nearest"}
     above.imshow(
         found.features.float().T, origin="lower", cmap="magma",
-        extent=(0, len(found.features) * HOP_SECONDS, 0, found.features.shape[1]), **sizes,
+        extent=(0, spoken, 0, found.features.shape[1]), **sizes,
     )  # fmt: skip
     above.set(ylabel="mel band")
     below.imshow(
