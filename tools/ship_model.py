@@ -33,7 +33,8 @@ CARD = """# The English model of the package
 
 Reads English speech, {reads}, with a {n_layers}-layer bidirectional LSTM of
 {hidden_size} units per direction trained with {loss}: {parameters:.1f} million parameters,
-x{subsampling} subsampling, {n_mels} log-mel bands, {n_tokens} symbols ({symbols}).
+x{subsampling} subsampling, {n_mels} log-mel bands every {hop_ms:g} ms, {n_tokens} symbols
+({symbols}).
 Weights {precision}, {megabytes:.1f} MB.{decoder}
 
 ## Data
@@ -184,6 +185,7 @@ def ship(arguments: argparse.Namespace) -> None:
             parameters=parameters / 1e6,
             subsampling=model.subsampling,
             n_mels=config.features.n_mels,
+            hop_ms=config.features.hop_ms,
             n_tokens=tokenizer.n_tokens,
             **describe_units(tokenizer),
             precision=PRECISIONS[arguments.precision],
