@@ -18,9 +18,9 @@ def script(capsys: pytest.CaptureFixture[str]) -> Script:
     return script_runner(TOOLS, capsys)
 
 
-def saved(folder: Path, seed: int, hidden_size: int = 6) -> Path:
+def saved(folder: Path, seed: int, hidden_size: int = 6, n_layers: int = 1) -> Path:
     torch.manual_seed(seed)
-    text = f"[features]\nn_mels = 16\n[model]\nhidden_size = {hidden_size}\nn_layers = 1\n"
+    text = f"[features]\nn_mels = 16\n[model]\nhidden_size = {hidden_size}\nn_layers = {n_layers}\n"
     folder.mkdir()
     Recognizer(parse_config(text, source="test"), CharTokenizer()).save(
         folder, {"epoch": 3.0, "wer": 0.5}
@@ -52,6 +52,21 @@ def test_the_label_trigram_is_that_of_the_last(tmp_path: Path, script: Script) -
     assert torch.equal(found, recognizer.label_log_probs)
     assert script("average_models.py", tmp_path / "back", f"0.5={b}", f"0.5={a}").returncode == 0
     assert Recognizer.load(tmp_path / "back").label_log_probs is None
+
+
+def test_heads_that_not_all_have_are_those_of_the_last(tmp_path: Path, script: Script) -> None:
+    a, mean = saved(tmp_path / "a", 1, n_layers=2), tmp_path / "mean"
+    recognizer = Recognizer.load(a)
+    model = recognizer.config.model.model_copy(update={"intermediate_layers": [1]})
+    config = recognizer.config.model_copy(update={"model": model})
+    with_head = Recognizer(config, recognizer.tokenizer)
+    (tmp_path / "b").mkdir()
+    with_head.save(tmp_path / "b", {})
+    assert script("average_models.py", mean, f"0.5={a}", f"0.5={tmp_path / 'b'}").returncode == 0
+    found = Recognizer.load(mean).network
+    assert torch.equal(found.heads["1"].weight, with_head.network.heads["1"].weight)
+    expected = (recognizer.network.output.weight + with_head.network.output.weight) / 2
+    torch.testing.assert_close(found.output.weight, expected)
 
 
 def test_refuses_what_has_no_mean(tmp_path: Path, script: Script) -> None:

@@ -5,7 +5,8 @@
 Two runs that began with the same weights and went on at a low rate mostly lie in one valley, and
 between them it is often deeper than at either (Wortsman et al. 2022, Model soups, arXiv
 2203.05482).  Whether it is says `asr evaluate` on a dev set.  OUT is a model folder with the
-configuration, the units and (with CTC-CRF) the label trigram of the last model.
+configuration, the units and (with CTC-CRF) the label trigram of the last model, and those of its
+intermediate heads that not all have.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from asr.cli import run_program
 from asr.errors import ConfigError
 from asr.model_folders import find_model
 from asr.models.recognizer import Recognizer
+
+_HEADS = "network.heads."  # only training needs them, and the package's models have none
 
 
 def average(output: Path, parts: list[tuple[float, str]]) -> None:
@@ -39,7 +42,8 @@ def average(output: Path, parts: list[tuple[float, str]]) -> None:
             )
     states = [_weights(model) for model in (*others, last)]
     weights = [weight for weight, _ in parts]
-    means = {name: _mean(name, states, weights) for name in states[-1]}
+    names = [name for name in states[-1] if all(name in state for state in states)]
+    means = {name: _mean(name, states, weights) for name in names}
     last.load_state_dict(means, strict=False)
     metrics = read_json(find_model(parts[-1][1]) / "metrics.json")
     kept = {name: metrics[name] for name in ("step", "epoch") if name in metrics}
@@ -58,7 +62,8 @@ def _mean(name: str, states: list[dict[str, Tensor]], weights: list[float]) -> T
 
 
 def _sizes(model: Recognizer) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in _weights(model).items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in _weights(model).items()}
+    return {name: shape for name, shape in shapes.items() if not name.startswith(_HEADS)}
 
 
 def _weights(model: Recognizer) -> dict[str, Tensor]:
