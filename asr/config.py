@@ -110,6 +110,9 @@ class ModelConfig(Section):
     name: str = "ctc"
     subsampling: Literal[2, 3, 4, 8] = 4
     subsampling_channels: int = Field(default=32, ge=1)
+    subsampling_blocks: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[], description="residual blocks after each convolution; empty: none"
+    )
     input_size: int = Field(default=320, ge=1, description="after subsampling")
     cell: Literal["lstm", "gru", "rnn"] = "lstm"
     hidden_size: int = Field(default=320, ge=1, description="per direction")

@@ -232,9 +232,9 @@ def train(
         config: data, model and optimisation.
         folder: experiment folder; `folder/best` becomes the model.
         init_from: a model to start from ("default" or a folder).  Its [features] (but for a
-            features.hop_ms that the configuration names) and its architecture replace the
-            configuration's, and its units where [tokenizer] names no
-            folder; where that names other units, the output layer starts anew.
+            features.hop_ms that the configuration names) and its architecture (but for
+            model.subsampling_blocks, likewise) replace the configuration's, and its units where
+            [tokenizer] names no folder; where that names other units, the output layer starts anew.
         new_layers: recurrent layers to put on top of those of `init_from`, with an output layer
             of their own; the old output layer goes on as the intermediate head of its layer
             where model.intermediate_layers names that.
@@ -349,6 +349,8 @@ def _with_architecture(config: Config, initial: Config, new_layers: int) -> Conf
     )  # fmt: skip
     free = {name: getattr(config.model, name) for name in kept}
     free["n_layers"] = initial.model.n_layers + new_layers
+    if "subsampling_blocks" in config.model.model_fields_set:
+        free["subsampling_blocks"] = config.model.subsampling_blocks
     model = initial.model.model_copy(update=free)
     features, hop_ms = initial.features, config.features.hop_ms
     if "hop_ms" in config.features.model_fields_set and hop_ms != features.hop_ms:

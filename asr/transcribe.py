@@ -79,7 +79,8 @@ def load(
             `asr.model_folders.find_decoding`), or a configuration.
         n_best: hypotheses of each recording in `Transcript.alternatives`; needs a beam search.
         n_views: times that each recording is heard, see `asr.views.Views`; by default as often as
-            the decoding says, once where it is greedy.
+            the decoding says, where it is greedy as the model folder's decoding.toml says, else
+            once.
 
     Raises:
         AsrError: there is no such model or device.
@@ -87,12 +88,13 @@ def load(
     chosen = select_device(device)
     folder = find_model(name if isinstance(name, str) else Path(name))
     recognizer = Recognizer.load(folder, chosen)
-    if decoding == "model" and (folder / DECODING_FILE).exists():
-        decoding = load_decoding(folder / DECODING_FILE)
+    own = load_decoding(folder / DECODING_FILE) if (folder / DECODING_FILE).exists() else None
+    if decoding == "model" and own:
+        decoding = own
     elif isinstance(decoding, str) and decoding not in ("model", "greedy"):
         decoding = load_decoding(find_decoding(folder, decoding))
     decoder = None
-    views = 1
+    views = own.views if own else 1
     if isinstance(decoding, DecodingConfig):
         # Here, because the compiled search takes a while to import.
         from asr.decode.decoder import build_decoder

@@ -69,6 +69,28 @@ def test_heads_that_not_all_have_are_those_of_the_last(tmp_path: Path, script: S
     torch.testing.assert_close(found.output.weight, expected)
 
 
+def test_a_model_without_the_blocks_of_the_last_has_blocks_of_zeros(
+    tmp_path: Path, script: Script
+) -> None:
+    a, mean = saved(tmp_path / "a", 1), tmp_path / "mean"
+    recognizer = Recognizer.load(a)
+    model = recognizer.config.model.model_copy(update={"subsampling_blocks": [1, 2]})
+    grown = Recognizer(recognizer.config.model_copy(update={"model": model}), recognizer.tokenizer)
+    for parameter in grown.parameters():
+        torch.nn.init.normal_(parameter)
+    (tmp_path / "b").mkdir()
+    grown.save(tmp_path / "b", {})
+    assert script("average_models.py", mean, f"0.25={a}", f"0.75={tmp_path / 'b'}").returncode == 0
+    found, last = (dict(m.named_parameters()) for m in (Recognizer.load(mean), grown))
+    block = "network.subsampling.blocks.1.1."
+    torch.testing.assert_close(found[block + "outer.weight"], 0.75 * last[block + "outer.weight"])
+    assert torch.equal(found[block + "inner.weight"], last[block + "inner.weight"])
+    # The other way round there is no such mean: the last says what the model looks like.
+    done = script("average_models.py", tmp_path / "no", f"0.25={tmp_path / 'b'}", f"0.75={a}")
+    assert done.returncode == 2
+    assert "differ in size" in done.stderr
+
+
 def test_refuses_what_has_no_mean(tmp_path: Path, script: Script) -> None:
     a, b = saved(tmp_path / "a", 1), saved(tmp_path / "b", 1, hidden_size=7)
     done = script("average_models.py", tmp_path / "mean", f"0.5={a}", f"0.5={b}")

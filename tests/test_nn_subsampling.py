@@ -10,16 +10,23 @@ from torch import nn
 
 from asr.errors import ConfigError
 from asr.nn.masking import mask_padding, reverse_padded, sequence_mask
-from asr.nn.subsampling import ConvSubsampling
+from asr.nn.subsampling import ConvSubsampling, ResidualBlock
 
 FACTORS = (2, 3, 4, 8)
 
 every_factor = pytest.mark.parametrize("factor", FACTORS)
 
 
-def make(factor: int, n_features: int = 20) -> ConvSubsampling:
+def make(factor: int, n_features: int = 20, *, with_blocks: bool = False) -> ConvSubsampling:
     torch.manual_seed(0)
-    return ConvSubsampling(n_features, 6, factor, 10)
+    plain = ConvSubsampling(n_features, 6, factor, 10)
+    if not with_blocks:
+        return plain
+    n_blocks = [2, 1, 1][: len(plain.convolutions)]
+    subsampling = ConvSubsampling(n_features, 6, factor, 10, n_blocks)
+    for parameter in subsampling.blocks.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return subsampling
 
 
 def test_sequence_mask() -> None:
@@ -79,9 +86,12 @@ def test_output_frame_is_centred_on_its_input_frame(factor: int) -> None:
     lengths=st.lists(st.integers(0, 70), min_size=2, max_size=5).filter(any),
     factor=st.sampled_from(FACTORS),
     n_features=st.sampled_from([20, 13]),
+    with_blocks=st.booleans(),
 )
-def test_alone_equals_batched(lengths: list[int], factor: int, n_features: int) -> None:
-    subsampling = make(factor, n_features)
+def test_alone_equals_batched(
+    lengths: list[int], factor: int, n_features: int, with_blocks: bool
+) -> None:
+    subsampling = make(factor, n_features, with_blocks=with_blocks)
     x = torch.randn(len(lengths), max(lengths) + 3, n_features)
     x[~sequence_mask(torch.tensor(lengths), x.shape[1])] = float("nan")
     y, y_lengths = subsampling(x, torch.tensor(lengths))
@@ -95,8 +105,9 @@ def test_alone_equals_batched(lengths: list[int], factor: int, n_features: int) 
 
 
 @every_factor
-def test_gradients_are_right_and_padding_has_none(factor: int) -> None:
-    subsampling = make(factor, n_features=4).double()
+@pytest.mark.parametrize("with_blocks", [False, True])
+def test_gradients_are_right_and_padding_has_none(factor: int, with_blocks: bool) -> None:
+    subsampling = make(factor, n_features=4, with_blocks=with_blocks).double()
     lengths = torch.tensor([9, 4])
     x = torch.randn(2, 9, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: subsampling(x, lengths)[0], x)
@@ -104,6 +115,31 @@ def test_gradients_are_right_and_padding_has_none(factor: int) -> None:
     assert x.grad is not None
     assert x.grad[0].any()
     assert not x.grad[1, 4:].any()
+
+
+def test_new_blocks_change_nothing_and_learn() -> None:
+    plain = make(4)
+    grown = ConvSubsampling(20, 6, 4, 10, [1, 2])
+    missing = grown.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert len(missing) == 3 * 4
+    x, lengths = torch.randn(2, 50, 20), torch.tensor([50, 31])
+    expected, _ = plain(x, lengths)
+    y, _ = grown(x, lengths)
+    assert torch.equal(y, expected)
+    y.square().sum().backward()
+    assert all(block.outer.weight.grad.any() for stage in grown.blocks for block in stage)
+
+
+def test_a_block_is_what_its_equation_says() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(3)
+    nn.init.normal_(block.outer.weight)
+    nn.init.normal_(block.outer.bias)
+    x = torch.randn(1, 3, 8, 5)
+    inside = nn.functional.conv2d(x.relu(), block.inner.weight, block.inner.bias, padding=1).relu()
+    outer = nn.functional.conv2d(inside, block.outer.weight, block.outer.bias, padding=1)
+    found = block(x, torch.zeros(1, 1, 8, 1, dtype=torch.bool))
+    torch.testing.assert_close(found, x + outer)
 
 
 def test_bfloat16_autocast_is_close_to_float32() -> None:
@@ -130,5 +166,7 @@ def test_cuda_equals_cpu(factor: int) -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ConfigError, match="subsampling factor 5: use one of 2, 3, 4, 8"):
         ConvSubsampling(80, 32, 5, 320)
+    with pytest.raises(ConfigError, match=r"residual blocks \[1\]: .* by 4 has 2 convolutions"):
+        ConvSubsampling(80, 32, 4, 320, [1])
     with pytest.raises(ValueError, match=r"features \(2, 30, 40\): needs \(batch, frames, 20\)"):
         make(2)(torch.randn(2, 30, 40), torch.tensor([30, 30]))

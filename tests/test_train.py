@@ -162,6 +162,25 @@ def test_init_from_keeps_the_frame_rate_unless_another_is_named(
         assert (features.hop_ms, features.n_mels) == (hop_ms, 24)
 
 
+def test_init_from_takes_residual_blocks_in_where_they_are_named(
+    corpus: Path, tmp_path: Path
+) -> None:
+    train(configure(corpus, "training.max_steps=1"), tmp_path / "first")
+    plain = Recognizer.load(tmp_path / "first")
+    tiny = ("training.max_steps=1", "training.learning_rate=1e-9")
+    blocks = "model.subsampling_blocks=[1, 2]"
+    train(configure(corpus, *tiny, blocks), tmp_path / "grown", init_from=tmp_path / "first")
+    grown = Recognizer.load(tmp_path / "grown")
+    assert grown.config.model.subsampling_blocks == [1, 2]
+    waveforms, lengths = torch.randn(1, 16000), torch.tensor([16000])
+    with torch.inference_mode():
+        expected = plain(waveforms, lengths).log_probs
+        found = grown(waveforms, lengths).log_probs
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    train(configure(corpus, *tiny), tmp_path / "third", init_from=tmp_path / "grown")
+    assert Recognizer.load(tmp_path / "third").config.model.subsampling_blocks == [1, 2]
+
+
 def test_init_from_with_other_units_replaces_the_output(corpus: Path, tmp_path: Path) -> None:
     train(configure(corpus, "training.max_steps=3"), tmp_path / "first")
     units = tmp_path / "units"

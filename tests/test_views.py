@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def test_a_model_is_heard_as_often_as_its_decoding_says(tiny_model: Path, tmp_pa
     assert load(tiny_model, "cpu", decoding=decoding, n_views=1).listener.views.n_views == 1
     assert load(tiny_model, "cpu", decoding="greedy").listener.views.n_views == 1
     assert load(tiny_model, "cpu", decoding="greedy", n_views=2).listener.views.n_views == 2
+    # Greedily, as often as the model's own decoding says.
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "decoding.toml").write_text(dump_toml(DecodingConfig(views=2)))
+    assert load(model, "cpu", decoding="greedy").listener.views.n_views == 2
+    assert load(model, "cpu", decoding="greedy", n_views=1).listener.views.n_views == 1
+    assert load(model, "cpu", decoding=decoding).listener.views.n_views == 3
     assert DecodingConfig(views=MOST_VIEWS).views == MOST_VIEWS
     with pytest.raises(ValueError, match="views"):
         DecodingConfig(views=MOST_VIEWS + 1)

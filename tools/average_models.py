@@ -6,7 +6,9 @@ Two runs that began with the same weights and went on at a low rate mostly lie i
 between them it is often deeper than at either (Wortsman et al. 2022, Model soups, arXiv
 2203.05482).  Whether it is says `asr evaluate` on a dev set.  OUT is a model folder with the
 configuration, the units and (with CTC-CRF) the label trigram of the last model, and those of its
-intermediate heads that not all have.
+intermediate heads that not all have.  Where only the last has residual blocks
+(`model.subsampling_blocks`) they stand in the others as a run adds them to a model: with zeros in
+the outer convolution.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from asr.model_folders import find_model
 from asr.models.recognizer import Recognizer
 
 _HEADS = "network.heads."  # only training needs them, and the package's models have none
+_BLOCKS = "network.subsampling.blocks."
 
 
 def average(output: Path, parts: list[tuple[float, str]]) -> None:
@@ -34,6 +37,7 @@ def average(output: Path, parts: list[tuple[float, str]]) -> None:
     if abs(total - 1) > 1e-6:
         raise ConfigError(f"the weights sum to {total:g}; they must sum to 1")
     *others, last = [Recognizer.load(name) for _, name in parts]
+    others = [_with_blocks_of(last, other) for other in others]
     for other, (_, name) in zip(others, parts, strict=False):
         if _sizes(other) != _sizes(last) or other.tokenizer.symbols != last.tokenizer.symbols:
             raise ConfigError(
@@ -49,6 +53,19 @@ def average(output: Path, parts: list[tuple[float, str]]) -> None:
     kept = {name: metrics[name] for name in ("step", "epoch") if name in metrics}
     with atomic_folder(output) as writing:
         last.save(writing, kept | {"mean_of": weights})
+
+
+def _with_blocks_of(last: Recognizer, other: Recognizer) -> Recognizer:
+    """Return a model with the blocks of the last that change nothing, where it has none."""
+    if other.config.model.subsampling_blocks or not last.config.model.subsampling_blocks:
+        return other
+    blocks = last.config.model.subsampling_blocks
+    model = other.config.model.model_copy(update={"subsampling_blocks": blocks})
+    grown = Recognizer(other.config.model_copy(update={"model": model}), other.tokenizer)
+    state = last.state_dict()
+    inner = {name: state[name] for name in state if name.startswith(_BLOCKS) and ".inner." in name}
+    grown.load_state_dict(inner | _weights(other), strict=False)
+    return grown
 
 
 def _mean(name: str, states: list[dict[str, Tensor]], weights: list[float]) -> Tensor:

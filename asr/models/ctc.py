@@ -41,6 +41,7 @@ class CtcModel(nn.Module):
         n_tokens: symbols with the blank, V.
         subsampling: frames in per frame out: 2, 3, 4 or 8.
         subsampling_channels: channels of the convolutions.
+        subsampling_blocks: residual blocks after each convolution; empty for none.
         input_size: size of a frame after subsampling.
         cell: "lstm", "gru" or "rnn".
         hidden_size: units per layer and direction, H.
@@ -58,6 +59,7 @@ class CtcModel(nn.Module):
         *,
         subsampling: int = 4,
         subsampling_channels: int = 32,
+        subsampling_blocks: tuple[int, ...] = (),
         input_size: int = 320,
         cell: str = "lstm",
         hidden_size: int = 320,
@@ -69,7 +71,7 @@ class CtcModel(nn.Module):
     ) -> None:
         super().__init__()
         self.subsampling = ConvSubsampling(
-            n_features, subsampling_channels, subsampling, input_size
+            n_features, subsampling_channels, subsampling, input_size, subsampling_blocks
         )
         self.subsampling_factor = subsampling
         self.stack = RecurrentStack(

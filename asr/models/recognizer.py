@@ -67,6 +67,7 @@ class Recognizer(nn.Module):
                 tokenizer.n_tokens,
                 subsampling=model.subsampling,
                 subsampling_channels=model.subsampling_channels,
+                subsampling_blocks=tuple(model.subsampling_blocks),
                 input_size=model.input_size,
                 cell=model.cell,
                 hidden_size=model.hidden_size,
