@@ -189,8 +189,13 @@ def test_the_command_writes_what_transcribe_reads(
     assert all(isinstance(word, Word) for word in transcript.words)
     assert main(["transcribe", "--model", str(model), str(audio), "--case", "upper"]) == 0
     assert capfd.readouterr().out.strip() == transcript.text
-    assert main(["transcribe", "--model", str(model), str(audio), "--greedy"]) == 0
+    greedy = ["transcribe", "--model", str(model), str(audio), "--greedy"]
+    assert main([*greedy, "--views", "1"]) == 0
     assert capfd.readouterr().out.strip() == text.lower()
+    # The views are the model's also where its language model is left out.
+    assert main(greedy) == 0
+    twice = load(model, "cpu", decoding="greedy", n_views=2).transcribe(audio)
+    assert capfd.readouterr().out.strip() == twice.text != text.lower()
 
 
 @pytest.mark.parametrize(
