@@ -88,7 +88,9 @@ def load(
     chosen = select_device(device)
     folder = find_model(name if isinstance(name, str) else Path(name))
     recognizer = Recognizer.load(folder, chosen)
-    own = load_decoding(folder / DECODING_FILE) if (folder / DECODING_FILE).exists() else None
+    own = None
+    if decoding in ("model", "greedy") and (folder / DECODING_FILE).exists():
+        own = load_decoding(folder / DECODING_FILE)
     if decoding == "model" and own:
         decoding = own
     elif isinstance(decoding, str) and decoding not in ("model", "greedy"):

@@ -15,6 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from asr.checkpoint import atomic_folder, read_json
@@ -37,16 +38,16 @@ def average(output: Path, parts: list[tuple[float, str]]) -> None:
     if abs(total - 1) > 1e-6:
         raise ConfigError(f"the weights sum to {total:g}; they must sum to 1")
     *others, last = [Recognizer.load(name) for _, name in parts]
-    others = [_with_blocks_of(last, other) for other in others]
-    for other, (_, name) in zip(others, parts, strict=False):
-        if _sizes(other) != _sizes(last) or other.tokenizer.symbols != last.tokenizer.symbols:
+    last_state = _weights(last)
+    states = [_with_blocks_of(last_state, _weights(model)) for model in (*others, last)]
+    for other, state, (_, name) in zip(others, states, parts, strict=False):
+        if _sizes(state) != _sizes(last_state) or other.tokenizer.symbols != last.tokenizer.symbols:
             raise ConfigError(
                 f"{name} and {parts[-1][1]} differ in size or units; average models of which one "
                 "was trained from the other"
             )
-    states = [_weights(model) for model in (*others, last)]
     weights = [weight for weight, _ in parts]
-    names = [name for name in states[-1] if all(name in state for state in states)]
+    names = [name for name in last_state if all(name in state for state in states)]
     means = {name: _mean(name, states, weights) for name in names}
     last.load_state_dict(means, strict=False)
     metrics = read_json(find_model(parts[-1][1]) / "metrics.json")
@@ -55,17 +56,16 @@ def average(output: Path, parts: list[tuple[float, str]]) -> None:
         last.save(writing, kept | {"mean_of": weights})
 
 
-def _with_blocks_of(last: Recognizer, other: Recognizer) -> Recognizer:
-    """Return a model with the blocks of the last that change nothing, where it has none."""
-    if other.config.model.subsampling_blocks or not last.config.model.subsampling_blocks:
-        return other
-    blocks = last.config.model.subsampling_blocks
-    model = other.config.model.model_copy(update={"subsampling_blocks": blocks})
-    grown = Recognizer(other.config.model_copy(update={"model": model}), other.tokenizer)
-    state = last.state_dict()
-    inner = {name: state[name] for name in state if name.startswith(_BLOCKS) and ".inner." in name}
-    grown.load_state_dict(inner | _weights(other), strict=False)
-    return grown
+def _with_blocks_of(last: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with the blocks of the last that change nothing, where they have none."""
+    if any(name.startswith(_BLOCKS) for name in state):
+        return state
+    blocks = {
+        name: value if ".inner." in name else torch.zeros_like(value)
+        for name, value in last.items()
+        if name.startswith(_BLOCKS)
+    }
+    return blocks | state
 
 
 def _mean(name: str, states: list[dict[str, Tensor]], weights: list[float]) -> Tensor:
@@ -78,9 +78,8 @@ def _mean(name: str, states: list[dict[str, Tensor]], weights: list[float]) -> T
     ).to(tensors[-1].dtype)
 
 
-def _sizes(model: Recognizer) -> dict[str, tuple[int, ...]]:
-    shapes = {name: tuple(tensor.shape) for name, tensor in _weights(model).items()}
-    return {name: shape for name, shape in shapes.items() if not name.startswith(_HEADS)}
+def _sizes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {n: tuple(tensor.shape) for n, tensor in state.items() if not n.startswith(_HEADS)}
 
 
 def _weights(model: Recognizer) -> dict[str, Tensor]:

@@ -54,7 +54,8 @@ class ConvSubsampling(nn.Module):
             choices = ", ".join(map(str, _STRIDES))
             raise ConfigError(f"subsampling factor {factor}: use one of {choices}")
         n_convolutions = len(_STRIDES[factor])
-        if n_blocks and len(n_blocks) != n_convolutions:
+        n_blocks = n_blocks or (0,) * n_convolutions
+        if len(n_blocks) != n_convolutions:
             raise ConfigError(
                 f"residual blocks {list(n_blocks)}: subsampling by {factor} has {n_convolutions} "
                 "convolutions; give a number for each"
@@ -102,13 +103,16 @@ class ConvSubsampling(nn.Module):
         # Channels last is 1.6 times as fast on a CPU and makes the flattening below free.
         x = mask_padding(features, lengths)[:, None].to(memory_format=torch.channels_last)
         layer_lengths = lengths.to(x.device)
-        for number, stride in enumerate(_STRIDES[self.factor]):
-            x = self.convolutions[number](x)
+        strides = _STRIDES[self.factor]
+        for convolution, blocks, stride in zip(
+            self.convolutions, self.blocks, strides, strict=True
+        ):
+            x = convolution(x)
             layer_lengths = (layer_lengths + stride - 1) // stride
             outside = ~sequence_mask(layer_lengths, x.shape[2])[:, None, :, None]
             # In place before ReLU: autograd needs the result of ReLU, not that of the convolution.
             x = x.masked_fill_(outside, 0).relu()
-            for block in cast(nn.ModuleList, self.blocks[number]) if self.blocks else ():
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, outside)
         y = self.projection(x.permute(0, 2, 3, 1).flatten(2))
         output_lengths = self.output_lengths(lengths)
