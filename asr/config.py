@@ -120,6 +120,7 @@ class ModelConfig(Section):
     projection_size: int = Field(default=0, ge=0, description="0: none")
     dropout: float = Field(default=0.2, ge=0, lt=1)
     layer_norm: bool = True
+    weight_drop: float = Field(default=0.0, ge=0, lt=1, description="of recurrent weights")
     intermediate_layers: list[int] = Field(default=[], description="CTC heads after these layers")
     intermediate_weight: float = Field(default=0.3, ge=0, lt=1)
     consistency_weight: float = Field(default=0.0, ge=0, description="CR-CTC; 0 switches it off")

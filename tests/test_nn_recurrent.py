@@ -230,6 +230,32 @@ def test_dropout_is_between_layers_in_training_only() -> None:
 
 
 @every_cell
+@pytest.mark.parametrize("engine", ["torch", "reference"])
+def test_weight_drop_is_of_recurrent_weights_and_in_training_only(cell: str, engine: str) -> None:
+    x, lengths = torch.randn(2, 9, 3), torch.tensor([9, 5])
+    options: dict[str, Any] = {"cell": cell, "bidirectional": True, "engine": engine}
+    plain, dropping = (make(2, weight_drop=p, **options) for p in (0.0, 0.5))
+    assert not torch.equal(dropping(x, lengths), dropping(x, lengths))
+    # Nothing comes back in the first frame, so that nothing is dropped there.
+    ahead = [make(1, weight_drop=p, **options | {"bidirectional": False}) for p in (0.0, 0.5)]
+    first, second = (stack(x, lengths) for stack in ahead)
+    torch.testing.assert_close(first[:, 0], second[:, 0])
+    assert not torch.allclose(first[:, 1], second[:, 1])
+    # The weights themselves stay, and every one gets a gradient over some batches.
+    torch.testing.assert_close(plain.eval()(x, lengths), dropping.eval()(x, lengths))
+    weight = dropping.train().layers[0].weights()[0].weight_hh
+    drawn = [torch.autograd.grad(dropping(x, lengths).sum(), weight)[0] != 0 for _ in range(20)]
+    assert not drawn[0].all()
+    assert torch.stack(drawn).any(0).all()
+
+
+@pytest.mark.parametrize("weight_drop", [-0.1, 1.0])
+def test_weight_drop_out_of_range(weight_drop: float) -> None:
+    with pytest.raises(ConfigError, match=f"weight_drop {weight_drop}"):
+        RecurrentLayer(3, 5, weight_drop=weight_drop)
+
+
+@every_cell
 def test_parameters_are_named_as_torch_names_them(cell: str) -> None:
     names = set(make(1, cell=cell, bidirectional=True).state_dict())
     expected = TORCH_MODULES[cell](3, 5, bidirectional=True).state_dict()

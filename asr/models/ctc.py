@@ -49,6 +49,7 @@ class CtcModel(nn.Module):
         projection_size: size of a linear layer after each recurrent layer; 0 for none.
         dropout: between layers and before the output, 0 to 1.
         layer_norm: whether layer outputs are normalised.
+        weight_drop: of the recurrent weights, in training; see `asr.nn.recurrent.RecurrentLayer`.
         intermediate_layers: number (from 1) of each layer that has a head in training.
     """
 
@@ -67,6 +68,7 @@ class CtcModel(nn.Module):
         projection_size: int = 0,
         dropout: float = 0.0,
         layer_norm: bool = True,
+        weight_drop: float = 0.0,
         intermediate_layers: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
@@ -83,6 +85,7 @@ class CtcModel(nn.Module):
             projection_size=projection_size,
             dropout=dropout,
             layer_norm=layer_norm,
+            weight_drop=weight_drop,
         )
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.stack.output_size, n_tokens)

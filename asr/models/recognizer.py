@@ -75,6 +75,7 @@ class Recognizer(nn.Module):
                 projection_size=model.projection_size,
                 dropout=model.dropout,
                 layer_norm=model.layer_norm,
+                weight_drop=model.weight_drop,
                 intermediate_layers=tuple(model.intermediate_layers),
             )
 

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from asr.errors import ConfigError
 from asr.nn.cells import CELLS, CellWeights, State, initialize, unroll
-from asr.nn.dropout import Dropout
+from asr.nn.dropout import Dropout, dropout
 from asr.nn.lstm_training import train_lstm, trains_faster
 from asr.nn.masking import mask_padding, reverse_padded
 
@@ -48,13 +48,16 @@ class RecurrentLayer(nn.Module):
         bidirectional: Read the sequence backwards, too; the outputs are concatenated.
         projection_size: Size of the projected output, 0 for no projection.
         layer_norm: Normalise the output.
+        weight_drop: In training, probability that a weight from h_{t-1} is dropped, drawn anew for
+            each batch and the same in all its frames, 0 to 1.
         engine: "torch" runs torch's kernels, "reference" the cells written from the equations.
 
     Raises:
-        ConfigError: If cell or engine is unknown.
+        ConfigError: If cell or engine is unknown, or weight_drop is not in its range.
 
     Reference: Schuster and Paliwal, "Bidirectional recurrent neural networks", IEEE Trans. Signal
-    Processing 45, 1997; Ba, Kiros and Hinton, "Layer normalization", arXiv 1607.06450.
+    Processing 45, 1997; Ba, Kiros and Hinton, "Layer normalization", arXiv 1607.06450; Merity,
+    Keskar and Socher, "Regularizing and optimizing LSTM language models", ICLR 2018 (weight drop).
     """
 
     def __init__(
@@ -66,9 +69,13 @@ class RecurrentLayer(nn.Module):
         bidirectional: bool = False,
         projection_size: int = 0,
         layer_norm: bool = False,
+        weight_drop: float = 0.0,
         engine: str = "torch",
     ) -> None:
         super().__init__()
+        if not 0 <= weight_drop < 1:
+            raise ConfigError(f"weight_drop {weight_drop}: needs a probability, 0 to below 1")
+        self.weight_drop = weight_drop
         if cell not in CELLS:
             raise ConfigError(f"recurrent cell {cell!r}: use one of {', '.join(CELLS)}")
         if engine not in ENGINES:
@@ -98,6 +105,18 @@ class RecurrentLayer(nn.Module):
             for suffix in suffixes
         ]
 
+    def _drawn_weights(self) -> list[CellWeights]:
+        """Return `weights`, in training with some of those from h_{t-1} dropped."""
+        if not self._drops_weights():
+            return self.weights()
+        return [
+            weights._replace(weight_hh=dropout(weights.weight_hh, self.weight_drop))
+            for weights in self.weights()
+        ]
+
+    def _drops_weights(self) -> bool:
+        return self.training and self.weight_drop > 0
+
     def initial_state(self, n_sequences: int) -> State:
         """Return the state before the first frame: zeros, each (directions, B, H)."""
         zeros = self.weights()[0].weight_hh.new_zeros(
@@ -119,7 +138,7 @@ class RecurrentLayer(nn.Module):
         state = self._zero_state_like(x)
         if self.engine == "reference":
             h, _ = self._unroll(x, lengths, state)
-        elif self._has_faster_training(x):
+        elif self._drops_weights() or self._has_faster_training(x):
             h, _ = self._run_each_direction(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
             h, _ = self._run_whole(x, lengths, state)
@@ -147,7 +166,7 @@ class RecurrentLayer(nn.Module):
         if self.engine == "reference":
             h, state = self._unroll(x, lengths, state)
         elif bool((lengths == x.shape[1]).all()):
-            is_training = self._has_faster_training(x)
+            is_training = self._drops_weights() or self._has_faster_training(x)
             run = self._run_each_direction if is_training else self._run_whole
             h, state = run(x, lengths, state)
         else:
@@ -184,7 +203,7 @@ class RecurrentLayer(nn.Module):
 
     def _unroll(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         outputs, states = [], []
-        for direction, weights in enumerate(self.weights()):
+        for direction, weights in enumerate(self._drawn_weights()):
             output, final = unroll(
                 partial(CELLS[self.cell].step, weights=weights),
                 x,
@@ -222,7 +241,7 @@ class RecurrentLayer(nn.Module):
         # one.  Read forwards, padding comes too late to matter; so the backward direction reads
         # each sequence reversed on its own.
         outputs, states = [], []
-        for direction, weights in enumerate(self.weights()):
+        for direction, weights in enumerate(self._drawn_weights()):
             source = reverse_padded(x, lengths) if direction == 1 else x
             before = tuple(part[direction] for part in state)
             y, after = self._run_direction(source, before, weights)
@@ -256,6 +275,7 @@ class RecurrentStack(nn.Module):
         projection_size: Size of each layer's projected output, 0 for no projection.
         dropout: Probability of dropping an input of the second and further layers, 0 to 1.
         layer_norm: Normalise each layer's output.
+        weight_drop: See `RecurrentLayer`.
         engine: "torch" runs torch's kernels, "reference" the cells written from the equations;
             parameters and their names are the same.
 
@@ -274,6 +294,7 @@ class RecurrentStack(nn.Module):
         projection_size: int = 0,
         dropout: float = 0.0,
         layer_norm: bool = False,
+        weight_drop: float = 0.0,
         engine: str = "torch",
     ) -> None:
         super().__init__()
@@ -289,6 +310,7 @@ class RecurrentStack(nn.Module):
                 bidirectional=bidirectional,
                 projection_size=projection_size,
                 layer_norm=layer_norm,
+                weight_drop=weight_drop,
                 engine=engine,
             )
             self.layers.append(layer)
