@@ -141,6 +141,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     neural = parser.add_argument_group("neural models, which take units and vocabulary from above")
     neural.add_argument("--config", metavar="FILE.toml", help="see recipes/*/conf for examples")
     neural.add_argument(
+        "--init-from",
+        metavar="MODEL",
+        help="a neural model to start from, with its units; the new one may have a larger "
+        "model.hidden_size",
+    )
+    neural.add_argument(
         "--set",
         dest="overrides",
         metavar="A.B=C",

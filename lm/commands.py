@@ -128,8 +128,11 @@ def train(arguments: argparse.Namespace) -> None:
 
         train_neural(arguments)
         return
-    if arguments.config or arguments.overrides or arguments.dev or arguments.pieces:
-        raise ConfigError("--config, --set, --dev and --pieces are for --kind lstm and nplm")
+    neural = ("config", "overrides", "init_from", "dev", "pieces")
+    if any(getattr(arguments, name) for name in neural):
+        raise ConfigError(
+            "--config, --set, --init-from, --dev and --pieces are for --kind lstm and nplm"
+        )
     _check_output(arguments)
     with _progress() as progress:
         if arguments.engine == "lmplz":

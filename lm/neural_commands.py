@@ -41,7 +41,7 @@ def train_neural(arguments: argparse.Namespace) -> None:
     logging.getLogger("asr.fit").setLevel(logging.INFO)
     try:
         with TrainingDisplay(_describe) as display:
-            result = train(config, folder, reporter=display)
+            result = train(config, folder, init_from=arguments.init_from, reporter=display)
     except KeyboardInterrupt:
         print(f"lm: the state is saved in {folder}, the same command goes on", file=sys.stderr)
         raise

@@ -31,6 +31,7 @@ __all__ = [
     "TextBatches",
     "TextTraining",
     "read_sentences",
+    "start_from_model",
     "start_from_text",
     "train",
 ]
@@ -210,12 +211,19 @@ class _TextTask:
         self.model.save(folder, metrics)
 
 
-def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = None) -> FitResult:
+def train(
+    config: NeuralConfig,
+    folder: Path,
+    *,
+    init_from: PathName | None = None,
+    reporter: Reporter | None = None,
+) -> FitResult:
     """Train a neural language model; the same call goes on after an interruption.
 
     Args:
         config: text, network and optimisation.
         folder: experiment folder; `folder/best` becomes the model.
+        init_from: a model to start from, with its units; see `start_from_model`.
         reporter: receives progress; `per_second` counts tokens.
 
     Raises:
@@ -228,7 +236,12 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
     world = start_world(settings.device)
     is_new = claim_folder(folder, config, _FIXED) if world.rank == 0 else True
     training, dev = _sentences(config.text)
-    units = _units(config.text, training) if is_new else load_units(folder)
+    is_begun = has_checkpoint(folder)
+    initial = NeuralLanguageModel.load(init_from) if init_from and not is_begun else None
+    if initial is not None:
+        units = initial.units
+    else:
+        units = _units(config.text, training) if is_new else load_units(folder)
     if world.rank == 0:
         units.save(folder)
     tokens = _encode(training, units)
@@ -248,7 +261,9 @@ def train(config: NeuralConfig, folder: Path, *, reporter: Reporter | None = Non
         "parameters, on %s",
         len(tokens), len(units.symbols), len(dev), len(batches), n_parameters / 1e6, world.device,
     )  # fmt: skip
-    if not has_checkpoint(folder):
+    if initial is not None:
+        start_from_model(model, initial)
+    elif not is_begun:
         start_from_text(model, tokens)
     task = _TextTask(model, dev)
     fitting = FitSettings.of(settings, seed=config.seed, prefix="network.")
@@ -272,6 +287,48 @@ def start_from_text(model: NeuralLanguageModel, tokens: NDArray[np.integer[Any]]
         vectors = cooccurrence_vectors(tokens, n_tokens, size, seed=model.config.seed)
         with torch.no_grad():
             network.embedding.weight.copy_(torch.from_numpy(START_SCALE * vectors))
+
+
+@torch.no_grad()
+def start_from_model(model: NeuralLanguageModel, initial: NeuralLanguageModel) -> None:
+    """Let a new network begin with the weights of a trained one, which may have fewer units.
+
+    Units that it has more read what all units say, and nothing reads them yet (their outgoing
+    weights are 0): the network computes what the trained one does, and goes on from there.
+
+    Args:
+        model: whose weights are random.
+        initial: the trained one; but for `hidden_size` its network is the same.
+
+    Raises:
+        ConfigError: another network, or one with more units.
+
+    Reference: Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer",
+    ICLR 2016 (there units are split; here new ones begin with nothing to say).
+    """
+    own, other = model.config.model, initial.config.model
+    free = {"hidden_size", "dropout"}
+    differ = [
+        name
+        for name, value in own.model_dump().items()
+        if name not in free and value != getattr(other, name)
+    ]
+    larger = own.hidden_size - other.hidden_size
+    if differ or larger < 0 or (larger and own.kind != "lstm"):
+        what = ", ".join(differ or ["hidden_size"])
+        raise ConfigError(
+            f"--init-from: {what} of [model] does not fit that model "
+            f"({', '.join(f'{name} = {getattr(other, name)}' for name in what.split(', '))}); "
+            "only hidden_size of an lstm may be larger, and dropout may be another"
+        )
+    parts = initial.network.state_dict()
+    for name, tensor in model.network.state_dict().items():
+        trained = parts[name]
+        n_gates = len(tensor) // own.hidden_size if ".rnn." in name else 1
+        new = tensor.view(n_gates, len(tensor) // n_gates, -1)
+        old = trained.view(n_gates, len(trained) // n_gates, -1)
+        new[:, : old.shape[1], old.shape[2] :] = 0
+        new[:, : old.shape[1], : old.shape[2]] = old
 
 
 def read_sentences(paths: Sequence[PathName], *, normalized: bool = False) -> list[str]:

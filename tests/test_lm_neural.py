@@ -20,7 +20,13 @@ from lm.__main__ import main
 from lm.neural import END, LstmLM, Nplm, OutputLayer, join_states, select_state
 from lm.neural_config import NeuralConfig, dump_neural_config, parse_neural_config
 from lm.neural_model import NeuralLanguageModel, sample_tokens, sentence_log_probs
-from lm.neural_train import TextBatches, TextTraining, read_sentences, train
+from lm.neural_train import (
+    TextBatches,
+    TextTraining,
+    read_sentences,
+    start_from_model,
+    train,
+)
 from lm.units import TokenizerUnits, WordUnits, load_units
 
 V = 11
@@ -476,7 +482,35 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("precision", ["half", "int8"])
+def test_a_larger_model_goes_on_from_a_smaller_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = toy_config(toy_text(tmp_path, 100), **{"training.max_steps": 3})
+    train(config, tmp_path / "small")
+    small = NeuralLanguageModel.load(tmp_path / "small")
+    wide = config.model.model_copy(update={"hidden_size": config.model.hidden_size + 3})
+    larger = config.model_copy(update={"model": wide, "seed": 5})
+    made = NeuralLanguageModel(larger, small.units).eval()
+    start_from_model(made, small)
+    sentences = [[2, 3, 4], [5]]
+    for new, old in zip(made.log_probs(sentences), small.log_probs(sentences), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-5)
+    # The new units learn: what reads them does not stay 0.
+    train(larger, tmp_path / "larger", init_from=tmp_path / "small")
+    found = NeuralLanguageModel.load(tmp_path / "larger")
+    assert found.symbols == small.symbols
+    read = found.network.output.linear.weight[:, config.model.hidden_size :]
+    assert bool((read != 0).any())
+    for changed, part in [({"hidden_size": 1}, "hidden_size"), ({"n_layers": 3}, "n_layers")]:
+        other = larger.model_copy(update={"model": wide.model_copy(update=changed)})
+        with pytest.raises(ConfigError, match=f"--init-from: {part} of"):
+            train(other, tmp_path / part, init_from=tmp_path / "small")
+    text = str(tmp_path / "text.txt")
+    assert main(["train", text, "-o", str(tmp_path / "n"), "--init-from", text]) == 2
+    assert "--init-from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["half", "int8", "int6"])
 def test_a_model_is_shipped_with_rounded_weights(
     precision: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
