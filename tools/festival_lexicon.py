@@ -1,12 +1,14 @@
-"""A pronouncing dictionary by Festival: its lexicon, and its letter-to-sound rules for the rest.
+"""A pronouncing dictionary from Festival's lexicon, to train `recipes/g2p` on and to fill up.
 
-    apt install festival festlex-cmu
-    python tools/festival_lexicon.py words.ngram train.jsonl words.dict
+    apt install festlex-cmu
+    python tools/festival_lexicon.py festival.dict
+    recipes/g2p/run.sh --data festival.dict --exp exp/g2p
+    python recipes/g2p/pronounce.py exp/g2p/model words.ngram train.jsonl words.dict \\
+        --dictionary festival.dict --relatives
 
-makes the dictionary of the package's model of phones.  The words are those of word lists,
-manifests and n-gram models.  Possessives that Festival does not have are its word and 's; other
-words with apostrophes are said without them.  Some function words get a second pronunciation,
-since Festival gives each but one.
+makes the dictionary of the package's model of phones.  Words have all pronunciations that Festival
+has for any part of speech (READ, LIVE), those that its program adds (contractions) first; where the
+lexicon, of 1995, is wrong about words that books are full of, festival_corrections.dict has them.
 
 The lexicon is copyright 1996, 1997 of the Centre for Speech Technology Research, University of
 Edinburgh, and may be used and distributed without restriction.
@@ -15,105 +17,92 @@ Reference: Black, Taylor and Caley, The Festival Speech Synthesis System, cstr.e
 """
 
 import argparse
-import subprocess
+import re
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.cli import run_program
-from asr.errors import DependencyError
-from asr.lexicon import Lexicon, write_lexicon
-from asr.word_lists import read_word_lists
+from asr.errors import DependencyError, TextError
+from asr.lexicon import Lexicon, read_lexicon, write_lexicon
 
-PROGRAM = """(lex.select "cmu")
-(define (look word)
-  (let ((entry (lex.lookup word nil)))
-    (format t "%s" word)
-    (mapcar
-      (lambda (syllable) (mapcar (lambda (phone) (format t " %s" phone)) (car syllable)))
-      (car (cdr (cdr entry))))
-    (format t "\\n")))
-"""
-# Festival slows down with what it has read.
-WORDS_AT_ONCE = 1000
-LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
-SIBILANTS = frozenset(["S", "Z", "SH", "ZH", "CH", "JH"])
-VOICELESS = frozenset(["P", "T", "K", "F", "TH"])
-SECOND = {
-    **{"THE": "DH IY", "A": "EY", "TO": "T UW", "AND": "AX N D", "FOR": "F ER", "AN": "AX N"},
-    **{"YOUR": "Y ER", "OR": "ER", "CAN": "K AX N", "THAT": "DH AX T", "HIM": "IH M"},
-    **{"HER": "ER", "HAVE": "AX V", "EITHER": "AY DH ER", "NEITHER": "N AY DH ER"},
-}
+FOLDER = Path("/usr/share/festival/dicts/cmu")
+WORD = re.compile("'?[A-Z][A-Z']*")
+SYLLABLES = r"\(\([a-z ]+\)\s*\d\)"
+ENTRY = re.compile(rf'\("([^"]+)"\s+\S+\s+\(({SYLLABLES}(?:\s*{SYLLABLES})*)\)\)')
+SYLLABLE = re.compile(r"\(\(([a-z ]+)\)\s*\d\)")
+# Festival's program adds these, for a synthesiser: abbreviations, said in full.
+MONTHS = ["JAN", "FEB", "MAR", "APR", "JUN", "JUL", "AUG", "SEP", "SEPT", "OCT", "NOV", "DEC"]
+NOT_SAID = frozenset([*MONTHS, "MRS", "MR", "DR", "LTD", "EST", "AVE"])
+# Said in another way when not stressed, or by other people.
+ALSO = {
+    "THE": "DH IY", "A": "EY", "AND": "AX N D", "FOR": "F ER", "AN": "AX N",
+    "YOUR": "Y ER", "OR": "ER", "CAN": "K AX N", "THAT": "DH AX T", "HIM": "IH M", "HER": "ER",
+    "HAVE": "AX V", "EITHER": "AY DH ER", "NEITHER": "N AY DH ER", "MISSUS": "M IH S AX S",
+    "BEFORE": "B IH F AO R", "DOES": "D OW Z",
+    "FRENCHMEN": "F R EH N CH M EH N",
+    "SUGGEST": "S AX JH EH S T", "SUGGESTED": "S AX JH EH S T AX D", "EXTREME": "EH K S T R IY M",
+    "EXTREMELY": "EH K S T R IY M L IY", "ESSENTIAL": "EH S EH N SH AX L",
+    "PERSONAL": "P ER S N AX L", "EVERY": "EH V ER IY", "THITHER": "TH IH DH ER",
+}  # fmt: skip
+CORRECTIONS = Path(__file__).with_name("festival_corrections.dict")
 
 Phones = tuple[str, ...]
 
 
-def look_up(words: Sequence[str]) -> dict[str, Phones]:
-    """What Festival says of each word, nothing of some with apostrophes."""
-    found: dict[str, Phones] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "look.scm"
-        for start in range(0, len(words), WORDS_AT_ONCE):
-            part = words[start : start + WORDS_AT_ONCE]
-            calls = "".join(f'(look "{word.lower()}")\n' for word in part)
-            program.write_text(PROGRAM + calls, encoding="utf-8")
-            try:
-                done = subprocess.run(
-                    ["festival", "-b", str(program)], capture_output=True, text=True, check=False
-                )
-            except FileNotFoundError:
-                raise DependencyError("needs Festival: apt install festival festlex-cmu") from None
-            lines = done.stdout.upper().splitlines()
-            if len(lines) != len(part):
-                raise DependencyError(
-                    f"Festival gave {len(lines)} lines for {len(part)} words "
-                    f"({' '.join(done.stderr.split())[:200]}); apt install festlex-cmu"
-                )
-            found |= {word: tuple(line.split()[1:]) for word, line in zip(part, lines, strict=True)}
-    return found
+def read_entries(path: Path) -> Iterator[tuple[str, Phones]]:
+    """Words and pronunciations of a file of Festival's, lexicon or program.
+
+    Raises:
+        DependencyError: It is not there.
+        TextError: There is none in it.
+    """
+    try:
+        text = path.read_text(encoding="latin-1")
+    except OSError as error:
+        raise DependencyError(
+            f"{path}: cannot be read ({error.strerror}); apt install festlex-cmu, or name its "
+            "folder with --festival"
+        ) from None
+    found = ENTRY.findall(text)
+    if not found:
+        raise TextError(f"{path}: no entry of a lexicon in it; Festival's cmulex is needed")
+    for word, syllables in found:
+        yield word.upper(), tuple(" ".join(SYLLABLE.findall(syllables)).upper().split())
 
 
-def possessive(phones: Phones) -> Phones:
-    """The phones of a word with 's."""
-    if phones[-1] in SIBILANTS:
-        return (*phones, "IH", "Z")
-    return (*phones, "S" if phones[-1] in VOICELESS else "Z")
-
-
-def pronounce(words: Sequence[str]) -> dict[str, list[Phones]]:
-    """The pronunciations of words of letters and apostrophes; those without are left out."""
-    found = look_up(words)
-    silent = [word for word in words if not found[word]]
-    parts = {word: word.removesuffix("'S").replace("'", "") for word in silent}
-    whole = {word: word.replace("'", "") for word in silent}
-    said = look_up(sorted({*parts.values(), *whole.values()} - {""}))
-    for word in silent:
-        if word.endswith("'S") and said.get(parts[word]):
-            found[word] = possessive(said[parts[word]])
-        else:
-            found[word] = said.get(whole[word], ())
-    entries = {word: [found[word]] for word in words if found[word]}
-    for word, phones in SECOND.items():
-        if word in entries and tuple(phones.split()) not in entries[word]:
-            entries[word].append(tuple(phones.split()))
-    return entries
+def festival_lexicon(folder: Path) -> Lexicon:
+    """All words of Festival's lexicon, corrected."""
+    entries: dict[str, list[Phones]] = {}
+    added = {word: phones for word, phones in read_entries(folder / "cmulex.scm")}
+    own = list(read_entries(folder / "cmudict-0.4.out"))
+    right = read_lexicon(CORRECTIONS)
+    pairs = [(word, phones) for word in right.words for phones in right.pronunciations(word)]
+    pairs += [(word, phones) for word, phones in added.items() if word not in NOT_SAID]
+    pairs += [(word, phones) for word, phones in own if not right.pronunciations(word)]
+    pairs += [(word, tuple(phones.split())) for word, phones in ALSO.items()]
+    for word, phones in pairs:
+        known = entries.setdefault(word, [])
+        if WORD.fullmatch(word) and phones not in known:
+            known.append(phones)
+    return Lexicon({word: entries[word] for word in sorted(entries) if entries[word]})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("words", type=Path, nargs="+", help="lists, manifests, n-gram models")
     parser.add_argument("output", type=Path, help="dictionary to write, perhaps .gz")
+    parser.add_argument(
+        "--festival", type=Path, default=FOLDER, metavar="FOLDER", help=f"festlex-cmu ({FOLDER})"
+    )
     arguments = parser.parse_args(argv)
-    return run_program("festival_lexicon", lambda: write(arguments.words, arguments.output))
+    return run_program("festival_lexicon", lambda: write(arguments.festival, arguments.output))
 
 
-def write(paths: Sequence[Path], output: Path) -> int:
-    words = [word for word in read_word_lists(paths) if LETTERS.issuperset(word)]
-    lexicon = Lexicon(pronounce(words))
+def write(folder: Path, output: Path) -> int:
+    lexicon = festival_lexicon(folder)
     write_lexicon(lexicon, output)
-    print(f"{output}: {len(lexicon.words):,} of {len(words):,} words, {len(lexicon.phones)} phones")
+    print(f"{output}: {len(lexicon.words):,} words, {len(lexicon.phones)} phones")
     return 0
 
 

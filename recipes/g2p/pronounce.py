@@ -7,7 +7,9 @@ word is ignored, so that a dictionary is a list of words, too), a manifest (.jso
 its transcripts, or an n-gram table or ARPA file, whose words come the likeliest first.  OUTPUT
 receives a dictionary in the format of CMUdict, which `asr.lexicon.read_lexicon` reads, in the
 order of the words; those that `--dictionary` has keep their pronunciations, and those in other
-letters than the model's are left out.
+letters than the model's are left out.  With `--relatives` English words are first said as those of
+the dictionary that they are made of, or spelled like (`asr.relatives`), and possessives of words
+that only the network can say as these and 's.
 """
 
 import argparse
@@ -21,12 +23,15 @@ from rich.progress import track
 from asr.errors import AsrError, ConfigError
 from asr.lexicon import dictionary_lines, read_lexicon
 from asr.pronouncer import Pronouncer
+from asr.relatives import Relatives
 from asr.word_lists import read_word_lists
 from asr.world import select_device
 
 __all__ = ["main"]
 
 _WORDS_AT_ONCE = 2000
+
+Pronunciations = tuple[tuple[str, ...], ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("output", type=Path, help="dictionary to write")
     parser.add_argument("--dictionary", type=Path, help="pronunciations that are known")
+    parser.add_argument(
+        "--relatives", action="store_true", help="English: by related words of the dictionary"
+    )
     parser.add_argument("--width", type=int, default=5, help="of the beam; 1: greedy (default: 5)")
     parser.add_argument("--n-best", type=int, default=1, help="pronunciations a word (default: 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -47,11 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"--n-best {arguments.n_best}: 1 to the beam's width, {arguments.width}, is needed"
             )
+        if arguments.relatives and not arguments.dictionary:
+            raise ConfigError("--relatives: a dictionary that has them is needed (--dictionary)")
         words = read_word_lists(arguments.words)
-        known = {}
+        known: dict[str, Pronunciations] = {}
+        relatives: Relatives | None = None
         if arguments.dictionary:
             lexicon = read_lexicon(arguments.dictionary)
             known = {word: every for word in words if (every := lexicon.pronunciations(word))}
+            relatives = Relatives(lexicon) if arguments.relatives else None
+        if relatives:
+            unknown = [word for word in words if word not in known]
+            known |= {word: every for word in unknown if (every := relatives.pronunciations(word))}
         pronouncer = Pronouncer(
             arguments.model,
             width=arguments.width,
@@ -60,12 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         said = known
         unknown = [word for word in words if word not in known]
+        bases = {word: base for word in unknown if relatives and (base := relatives.base(word))}
+        wanted = list(dict.fromkeys(bases[word][0] if word in bases else word for word in unknown))
         console = Console(stderr=True)
-        starts = range(0, len(unknown), _WORDS_AT_ONCE)
+        starts = range(0, len(wanted), _WORDS_AT_ONCE)
         for start in track(
             starts, "pronouncing", console=console, disable=not console.is_terminal, transient=True
         ):
-            said |= pronouncer.pronunciations(unknown[start : start + _WORDS_AT_ONCE])
+            said |= pronouncer.pronunciations(wanted[start : start + _WORDS_AT_ONCE])
+        for word, (base, rule) in bases.items():
+            if every := said.get(base):
+                said[word] = tuple(map(rule, every))
         silent = [word for word in words if word not in said]
         lines = [line for word in words for line in dictionary_lines(word, said.get(word, ()))]
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
