@@ -87,17 +87,25 @@ class Relatives:
         return ()
 
     def base(self, word: str) -> tuple[str, _Rule] | None:
-        """The word of a possessive and what makes it one, for words that no relative says."""
+        """The letters of a word with an apostrophe, and how it is said where they are known.
+
+        For words that no relative says: a possessive is its word and 's, others are said as
+        without the apostrophe.
+        """
         if word.endswith("'S") and len(word) > 2:
             return word[:-2], self._plural
-        if word.endswith("S'") and len(word) > 2:
-            return word[:-1], _same
-        return None
+        letters = word.replace("'", "")
+        return (letters, _same) if letters and letters != word else None
 
     def _derivations(self, word: str) -> Iterator[tuple[str, _Rule]]:
         """Words that a word may come from, and how it is said then, the surest first."""
-        if found := self.base(word):
-            yield found
+        if word.endswith("'S"):
+            yield word[:-2], self._plural
+        if word.endswith("S'"):
+            yield word[:-1], _same
+        for ending, phones in _contracted(self._schwa).items():
+            if word.endswith(ending):
+                yield word.removesuffix(ending), _then(*phones)
         if word.endswith("'D"):
             yield word[:-2] + "ED", _same
             yield word[:-2] + "D", _same
@@ -154,6 +162,10 @@ _BEGINNINGS: dict[str, _Phones] = {
     "MIS": ("M", "IH", "S"),
     "FORE": ("F", "AO", "R"),
 }
+
+
+def _contracted(schwa: str) -> dict[str, _Phones]:
+    return {"N'T": ("N", "T"), "'LL": (schwa, "L"), "'VE": (schwa, "V"), "'RE": ("ER",)}
 
 
 def _endings(schwa: str) -> dict[str, _Phones]:

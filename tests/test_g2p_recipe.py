@@ -89,13 +89,15 @@ def test_known_words_keep_their_pronunciations(script: Script, model: Path, tmp_
 
 def test_relatives_speak_before_the_network(script: Script, model: Path, tmp_path: Path) -> None:
     (tmp_path / "known.dict").write_text("CAB K AE1 B\n")
-    (tmp_path / "words.txt").write_text("CAB\nCAB'S\nABBA\nABBA'S\n")
+    (tmp_path / "words.txt").write_text("CAB\nCAB'S\nABBA\nABBA'S\nC'AB\n")
     output = tmp_path / "words.dict"
     options = ["--dictionary", tmp_path / "known.dict", "--relatives"]
     done = script("pronounce.py", model, tmp_path / "words.txt", output, *options)
     assert done.returncode == 0, done.stderr
     lexicon = read_lexicon(output)
-    assert lexicon.words == ("CAB", "CAB'S", "ABBA", "ABBA'S")
+    assert lexicon.words == ("CAB", "CAB'S", "ABBA", "ABBA'S", "C'AB")
+    for word in ("CAB", "C'AB"):
+        assert lexicon.pronunciations(word) == (("K", "AE", "B"),)
     assert lexicon.pronunciations("CAB'S") == (("K", "AE", "B", "Z"),)
     # By the network, and as a possessive of what it says.
     (abba,) = lexicon.pronunciations("ABBA")

@@ -25,6 +25,7 @@ SAID = {
     "SAVOURY": "S EY V ER IY", "NEIGHBOURS": "N EY B ER Z", "RECOGNISED": "R EH K AX G N AY Z D",
     "DESPATCHED": "D IH S P AE CH T", "WORKHOUSE": "W ER K HH AW S",
     "WORKHOUSES": None, "DOG'S": "D AO G Z", "CHURCH'S": "CH ER CH IH Z", "DOGS'": None,
+    "LIVEN'T": "L IH V N T", "DOG'LL": "D AO G AX L",
     "RECEIV'D": "R AX S IY V D", "STOPP'D": None, "PASS'D": "P AE S T",
     "NOMINATING": "N AA M AX N EY T IH NG", "TRAVELLED": "T R AE V AX L D",
     "PARCELS": "P AA R S AX L Z", "XYZZY": None, "S": None, "'S": None, "ING": None,
@@ -46,7 +47,7 @@ def test_all_pronunciations_go_on_in_the_word_and_vowels_are_those_of_the_dictio
     assert relatives.pronunciations("LEADED")[0] == ("L", "IY", "D", "AH", "D")
 
 
-def test_a_possessive_has_a_base_that_something_else_may_say() -> None:
+def test_a_word_with_an_apostrophe_has_letters_that_something_else_may_say() -> None:
     relatives = Relatives(Lexicon({"DOG": [("D", "AO", "G")]}))
     assert relatives.pronunciations("ROSTOV'S") == ()
     found = relatives.base("ROSTOV'S")
@@ -55,3 +56,9 @@ def test_a_possessive_has_a_base_that_something_else_may_say() -> None:
     assert base == "ROSTOV"
     assert rule(("R", "AA", "S", "T", "AA", "F")) == ("R", "AA", "S", "T", "AA", "F", "S")
     assert relatives.base("ROSTOV") is None
+    assert relatives.base("'") is None
+    # What stands for a letter that is not said: D'EPINAY, AG'IN.
+    found = relatives.base("D'OG")
+    assert found is not None
+    assert found[0] == "DOG"
+    assert found[1](("D", "AO", "G")) == ("D", "AO", "G")

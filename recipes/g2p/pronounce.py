@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = known
         unknown = [word for word in words if word not in known]
         bases = {word: base for word in unknown if relatives and (base := relatives.base(word))}
-        wanted = list(dict.fromkeys(bases[word][0] if word in bases else word for word in unknown))
+        letters = dict.fromkeys(bases[word][0] if word in bases else word for word in unknown)
+        wanted = [word for word in letters if word not in known]
         console = Console(stderr=True)
         starts = range(0, len(wanted), _WORDS_AT_ONCE)
         for start in track(
