@@ -5,7 +5,6 @@ no code.  Torch is loaded where tensors are: programs that only read JSON do not
 """
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -32,12 +31,10 @@ __all__ = [
     "write_tensors",
 ]
 
-Precision = Literal["float32", "half", "int8", "int6"]
+Precision = Literal["float32", "half", "int8"]
 """Of the floats in a file."""
 
 _ROW_SCALE = ".row_scale"
-_SIX_BITS, _GROUP_SCALE, _SHAPE = ".six_bits", ".group_scale", ".shape"
-_GROUP = 64
 # Numbers of a matrix below which rounding it spares nothing.
 _FEW = 4096
 
@@ -105,7 +102,7 @@ def write_tensors(
 
 
 def round_tensors(
-    tensors: "Mapping[str, Tensor]", precision: Literal["half", "int8", "int6"]
+    tensors: "Mapping[str, Tensor]", precision: Literal["half", "int8"]
 ) -> "dict[str, Tensor]":
     """Make the floats of a model take less room.
 
@@ -115,9 +112,7 @@ def round_tensors(
         q_j = round(127 w_j / s),   s = max_j |w_j|
 
     and s stands under NAME.row_scale.  `read_tensors` gives q s / 127 back: no weight is off by
-    more than s / 254.  "int6" does the same with 31 for 127 and, for w, each 64 numbers one after
-    the other; four numbers are three bytes under NAME.six_bits, besides NAME.group_scale and
-    NAME.shape.
+    more than s / 254.
 
     Args:
         tensors: any shapes.
@@ -132,60 +127,27 @@ def round_tensors(
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             rounded[name] = tensor
-        elif precision == "half" or tensor.ndim < 2 or tensor.numel() < _FEW:
-            rounded[name] = tensor.to(torch.float16)
-        elif precision == "int8":
+        elif precision == "int8" and tensor.ndim > 1 and tensor.numel() >= _FEW:
             rows = tensor.detach().float().flatten(1)
             scales = rows.abs().amax(1, keepdim=True).clamp(min=1e-30)
             rounded[name] = (127 * rows / scales).round().to(torch.int8).view_as(tensor)
             rounded[name + _ROW_SCALE] = scales.flatten()
         else:
-            packed, scales = _to_six_bits(tensor.detach().float().cpu().flatten())
-            rounded[name + _SIX_BITS], rounded[name + _GROUP_SCALE] = packed, scales
-            rounded[name + _SHAPE] = torch.tensor(tensor.shape)
+            rounded[name] = tensor.to(torch.float16)
     return rounded
 
 
-def _to_six_bits(values: "Tensor") -> "tuple[Tensor, Tensor]":
-    """Round (N,) numbers; returns (G, 48) uint8, where N is at most 64 G, and (G,) float16."""
-    import torch
-
-    groups = torch.nn.functional.pad(values, (0, -len(values) % _GROUP)).view(-1, _GROUP)
-    scales = groups.abs().amax(1).clamp(min=1e-7).half()
-    levels = 32 + (31 * groups / scales.float()[:, None]).round().clamp(-31, 31).to(torch.int32)
-    a, b, c, d = levels.view(len(groups), -1, 4).unbind(-1)
-    words = a << 18 | b << 12 | c << 6 | d
-    packed = torch.stack([words >> 16, words >> 8 & 255, words & 255], -1)
-    return packed.to(torch.uint8).flatten(1), scales
-
-
-def _from_six_bits(packed: "Tensor", scales: "Tensor") -> "Tensor":
-    """Undo `_to_six_bits`, but for the number of values: float32 (64 G,)."""
-    import torch
-
-    high, middle, low = packed.view(len(packed), -1, 3).to(torch.int32).unbind(-1)
-    words = high << 16 | middle << 8 | low
-    levels = torch.stack([words >> 18, words >> 12 & 63, words >> 6 & 63, words & 63], -1)
-    values = (levels.flatten(1) - 32) * (scales.float() / 31)[:, None]
-    return values.flatten()
-
-
-def _with_floats(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Undo "int8" and "int6" of `round_tensors`."""
+def _with_rows_scaled(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Undo "int8" of `round_tensors`."""
     for name in [name for name in tensors if name.endswith(_ROW_SCALE)]:
         rows = tensors[name.removesuffix(_ROW_SCALE)]
         scales = tensors.pop(name) / 127
         tensors[name.removesuffix(_ROW_SCALE)] = rows * scales.view(-1, *(rows.ndim - 1) * [1])
-    for key in [key for key in tensors if key.endswith(_SIX_BITS)]:
-        name = key.removesuffix(_SIX_BITS)
-        values = _from_six_bits(tensors.pop(key), tensors.pop(name + _GROUP_SCALE))
-        shape = tensors.pop(name + _SHAPE).tolist()
-        tensors[name] = values[: math.prod(shape)].view(shape)
     return tensors
 
 
 def read_tensors(path: Path, device: "torch.device | str" = "cpu") -> "dict[str, Tensor]":
-    """Read the tensors of a safetensors file; rounded matrices come as float32.
+    """Read the tensors of a safetensors file; what `round_tensors` made int8 comes as float32.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -193,7 +155,7 @@ def read_tensors(path: Path, device: "torch.device | str" = "cpu") -> "dict[str,
     from safetensors.torch import load_file
 
     try:
-        return _with_floats(load_file(path, device=str(device)))
+        return _with_rows_scaled(load_file(path, device=str(device)))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; is this a complete model folder?") from None
     except (SafetensorError, OSError) as error:

@@ -38,7 +38,7 @@ _Doubles = NDArray[np.float64]
 
 # Hypotheses of each utterance in a round.
 _N_BEST = 50
-_WIDTHS = (8, 16, 32, 64, 128, 256, 512)
+_WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
 PRIOR_SCALES = (0.0, 0.2, 0.4, 0.6, 0.8)
 """What `asr tune` tries."""
 

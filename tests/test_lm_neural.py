@@ -510,7 +510,7 @@ def test_a_larger_model_goes_on_from_a_smaller_one(
     assert "--init-from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("precision", ["half", "int8", "int6"])
+@pytest.mark.parametrize("precision", ["half", "int8"])
 def test_a_model_is_shipped_with_rounded_weights(
     precision: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

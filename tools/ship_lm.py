@@ -1,6 +1,6 @@
 """Make a neural language model fit to be shipped: rounded weights, no paths, nothing to resume.
 
-    python tools/ship_lm.py exp/lstm_lm lstm_lm [--precision int8|int6]
+    python tools/ship_lm.py exp/lstm_lm lstm_lm [--precision int8]
 
 reads the best model of an experiment of `python -m lm train`.
 """
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("experiment", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--precision", choices=("half", "int8", "int6"), default="half")
+    parser.add_argument("--precision", choices=("half", "int8"), default="half")
     arguments = parser.parse_args(argv)
     return run_program(
         "ship_lm", lambda: _ship(arguments.experiment, arguments.output, arguments.precision)
