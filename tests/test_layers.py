@@ -40,6 +40,7 @@ LAYERS = (
         "asr.fit",
         "asr.pieces",
         "asr.pronouncer",
+        "asr.relatives",
         "asr.search",
         "asr.text",
         "asr.translator",
