@@ -315,10 +315,10 @@ def start_from_model(model: NeuralLanguageModel, initial: NeuralLanguageModel) -
     ]
     larger = own.hidden_size - other.hidden_size
     if differ or larger < 0 or (larger and own.kind != "lstm"):
-        what = ", ".join(differ or ["hidden_size"])
+        names = differ or ["hidden_size"]
+        values = ", ".join(f"{name} = {getattr(other, name)}" for name in names)
         raise ConfigError(
-            f"--init-from: {what} of [model] does not fit that model "
-            f"({', '.join(f'{name} = {getattr(other, name)}' for name in what.split(', '))}); "
+            f"--init-from: {', '.join(names)} of [model] does not fit that model ({values}); "
             "only hidden_size of an lstm may be larger, and dropout may be another"
         )
     parts = initial.network.state_dict()

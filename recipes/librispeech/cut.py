@@ -22,7 +22,7 @@ from asr.cli import run_program
 from asr.errors import ConfigError, ManifestError
 from asr.manifest import Utterance, read_lines, read_manifest, write_manifest
 
-__all__ = ["cut", "main", "read_times"]
+__all__ = ["Times", "cut", "main", "read_times", "timed_words"]
 
 MIN_WORDS = 4
 """Words that a stretch has at least."""
@@ -50,6 +50,20 @@ def read_times(path: Path) -> dict[str, Times]:
     return times
 
 
+def timed_words(utterance: Utterance, times: Times) -> list[str]:
+    """Return the words of an utterance.
+
+    Raises:
+        ManifestError: there are more or fewer times than words.
+    """
+    words = utterance.text.split()
+    if len(times) != len(words):
+        raise ManifestError(
+            f"{utterance.id}: {len(words)} words, and times of {len(times)}; align this manifest"
+        )
+    return words
+
+
 def cut(utterance: Utterance, times: Times, draw: random.Random) -> Utterance | None:
     """Return a stretch of an utterance, or None where it has too few words.
 
@@ -61,11 +75,7 @@ def cut(utterance: Utterance, times: Times, draw: random.Random) -> Utterance | 
     Raises:
         ManifestError: there are more or fewer times than words.
     """
-    words = utterance.text.split()
-    if len(times) != len(words):
-        raise ManifestError(
-            f"{utterance.id}: {len(words)} words, and times of {len(times)}; align this manifest"
-        )
+    words = timed_words(utterance, times)
     if len(words) < 2 * MIN_WORDS:
         return None
     first = draw.randint(1, len(words) // 2)

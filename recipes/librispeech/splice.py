@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from cut import Times, read_times
+from cut import Times, read_times, timed_words
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -75,11 +75,7 @@ def find_phrases(utterance: Utterance, waveform: _Samples, times: Times) -> list
     Raises:
         ManifestError: There are more or fewer times than words.
     """
-    words = utterance.text.split()
-    if len(times) != len(words):
-        raise ManifestError(
-            f"{utterance.id}: {len(words)} words, and times of {len(times)}; align this manifest"
-        )
+    words = timed_words(utterance, times)
     if len(waveform) < 2 * _FRAME:
         return []
     windows = np.lib.stride_tricks.sliding_window_view(waveform, _FRAME)[::_HOP]
