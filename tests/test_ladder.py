@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,27 +35,33 @@ def script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return script_runner(RECIPE, capsys)
 
 
-def test_a_step_has_the_values_of_those_it_is_on(recipe: SimpleNamespace) -> None:
-    step, overrides_of = recipe.ladder.Step, recipe.ladder.overrides_of
+def test_a_step_trains_as_those_it_is_on(recipe: SimpleNamespace) -> None:
+    step, training_options = recipe.ladder.Step, recipe.ladder.training_options
     steps = [
-        step(name="base", set=["seed=1"]),
+        step(name="base", set=["seed=1"], init_from="exp/start"),
         step(name="wide", on="base", set=["model.hidden_size=384"]),
         step(name="long", on="wide", set=["training.epochs=9", "seed=2"]),
         step(name="lost", on="later"),
         step(name="later"),
     ]
-    assert overrides_of(steps[2], steps) == [
-        "seed=1", "model.hidden_size=384", "training.epochs=9", "seed=2",
+    assert training_options(steps[2], steps) == [
+        "--init-from", "exp/start", "--set", "seed=1", "--set", "model.hidden_size=384",
+        "--set", "training.epochs=9", "--set", "seed=2",
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="step lost: it is on 'later', which does not come bef"):
-        overrides_of(steps[3], steps)
+        training_options(steps[3], steps)
 
 
-def test_all_steps_of_the_recipe_are_valid_and_differ(recipe: SimpleNamespace) -> None:
-    ladder = load_toml(recipe.ladder.Ladder, RECIPE / "conf" / "ladder.toml")
+@pytest.mark.parametrize("name", ["ladder", "ideas"])
+def test_all_steps_of_the_recipe_are_valid_and_differ(recipe: SimpleNamespace, name: str) -> None:
+    ladder = load_toml(recipe.ladder.Ladder, RECIPE / "conf" / f"{name}.toml")
+    options = [recipe.ladder.training_options(step, ladder.steps) for step in ladder.steps]
     configs = [
-        load_config(RECIPE / "conf" / ladder.base, recipe.ladder.overrides_of(step, ladder.steps))
-        for step in ladder.steps
+        load_config(
+            RECIPE / "conf" / ladder.base,
+            [value for option, value in pairwise(each) if option == "--set"],
+        )
+        for each in options
     ]
     assert len({config.model_dump_json() for config in configs}) == len(ladder.steps)
     assert len({step.name for step in ladder.steps}) == len(ladder.steps)
@@ -86,7 +93,11 @@ def test_measures_models_and_names_steps_that_fail(tmp_path: Path, script: Scrip
     assert again.returncode == 0, again.stderr
     assert "| package: +0.0" in again.stdout
     assert (exp / "package" / "step.json").stat().st_mtime_ns == before
-    assert again.stdout.endswith(script("ladder.py", "--table", exp).stdout)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- steps -->\n<!-- end of steps -->\n")
+    table = script("ladder.py", "--table", exp, "--readme", readme).stdout
+    assert again.stdout.endswith(table)
+    assert readme.read_text() == f"<!-- steps -->\n{table}<!-- end of steps -->\n"
     assert script("ladder.py", steps, exp).returncode == 2
 
     steps.write_text("[[steps]]\nname = 'trained'\n")
@@ -113,3 +124,31 @@ def test_measures_with_a_language_model_tuned_for_each_step(tmp_path: Path, scri
     hypotheses = tmp_path / "exp" / "decode" / "package" / "dev.jsonl"
     (line,) = read_transcripts(hypotheses, is_reference=False)
     assert set(line.text.split()) <= {"THREE", "WORDS", "HERE"}
+
+
+def test_the_table_pools_the_sets(recipe: SimpleNamespace) -> None:
+    def step(wer_a: float, wer_b: float, **more: object) -> dict[str, object]:
+        sets = {
+            name: {"wer": wer, "cer": 0.1, "interval": None, "n_words": n_words}
+            for name, wer, n_words in (("a", wer_a, 100), ("b", wer_b, 300))
+        }
+        facts = {"about": "", "parameters": 2_500_000, "epoch": 3.0, "seconds": None, "on": ""}
+        return {**facts, "sets": sets, **more}
+
+    result = {
+        "sets": ["a", "b"],
+        "lm": None,
+        "machine": "a laptop",
+        "steps": [
+            step(0.2, 0.4, name="one", about="the first"),
+            step(0.1, 0.3, name="two", on="one", against={"difference": -0.1, "interval": None}),
+        ],
+    }
+    assert recipe.ladder.table(result).splitlines()[2:] == [
+        "| step | parameters | epochs | a WER | CER | b WER | CER | together | against |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| one (the first) | 2.5 M | 3.0 | 20.0% | 10.0% | 40.0% | 10.0% | 35.0% |  |",
+        "| two | 2.5 M | 3.0 | 10.0% | 10.0% | 30.0% | 10.0% | 25.0% | one: -10.0 |",
+    ]
+    result["steps"] = [step(0.2, 0.4, name="one", seconds=90.0)]
+    assert recipe.ladder.table(result).endswith("| 35.0% |  | 2 |")

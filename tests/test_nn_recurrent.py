@@ -241,6 +241,13 @@ def test_weight_drop_is_of_recurrent_weights_and_in_training_only(cell: str, eng
     first, second = (stack(x, lengths) for stack in ahead)
     torch.testing.assert_close(first[:, 0], second[:, 0])
     assert not torch.allclose(first[:, 1], second[:, 1])
+    # Also from a state; the same weights as the same seed draws.
+    layer = dropping.layers[0]
+    torch.manual_seed(0)
+    whole = layer(x, lengths)
+    torch.manual_seed(0)
+    from_state, _ = layer.forward_with_state(x, lengths, layer.initial_state(2))
+    torch.testing.assert_close(whole, from_state)
     # The weights themselves stay, and every one gets a gradient over some batches.
     torch.testing.assert_close(plain.eval()(x, lengths), dropping.eval()(x, lengths))
     weight = dropping.train().layers[0].weights()[0].weight_hh

@@ -151,7 +151,8 @@ class RecurrentLayer(nn.Module):
     def forward_with_state(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the layer over padded sequences from a given state.
 
-        On a CPU, sequences of different lengths take a slower kernel here than in `forward`.
+        Sequences of different lengths take a slower way here than in `forward`: on a CPU, and step
+        by step where weights are dropped.
 
         Args:
             x: (B, T, I), T >= 1, finite in the padding, too.
@@ -163,9 +164,10 @@ class RecurrentLayer(nn.Module):
             step, each (directions, B, H).
         """
         x = _autocast(x)
-        if self.engine == "reference":
+        is_even = bool((lengths == x.shape[1]).all())
+        if self.engine == "reference" or (self._drops_weights() and not is_even):
             h, state = self._unroll(x, lengths, state)
-        elif bool((lengths == x.shape[1]).all()):
+        elif is_even:
             is_training = self._drops_weights() or self._has_faster_training(x)
             run = self._run_each_direction if is_training else self._run_whole
             h, state = run(x, lengths, state)

@@ -54,6 +54,7 @@ train() {
             after) train_timed after train_model after --init-from "$from" ;;
             scratch)
                 train_timed scratch train_model scratch --set training.epochs=60 \
+                    --set features.hop_ms=7.5 \
                     --set tokenizer.kind=folder --set "tokenizer.folder=$(folder_of "$from")"
                 ;;
         esac

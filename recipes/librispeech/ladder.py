@@ -5,11 +5,12 @@
     python recipes/librispeech/ladder.py --table EXP --readme recipes/librispeech/README.md
 
 The TOML file names the configuration of the baseline and the steps; a step changes values of the
-one it is `on`, or names a model that is there already.  EXP/NAME receives its training,
-EXP/decode/NAME what it recognises of each dev set, EXP/ladder.json the figures after every step.
-That is greedily, or with --lm by a beam search with an n-gram model, whose weights are tuned for
-each step on the same dev sets: EXP/NAME/decoding.toml.  The same command goes on after an
-interruption, and steps can be added.
+one it is `on`, also the model whose weights its training begins with (`init_from`), or names a
+model that is there already; and says how often that hears a recording (`views`).  EXP/NAME
+receives its training, EXP/decode/NAME what it recognises of each dev set, EXP/ladder.json the
+figures after every step.  That is greedily, or with --lm by a beam search with an n-gram model,
+whose weights are tuned for each step on the same dev sets: EXP/NAME/decoding.toml.  The same
+command goes on after an interruption, and steps can be added.
 
 On one large GPU let several run at a time (--jobs; `data.cache = "device"` keeps the features in
 its memory).  With --minutes, trainings are interrupted then and measured as far as they are: set
@@ -38,8 +39,9 @@ from asr.errors import AsrError, ConfigError
 from asr.readme_table import write_table
 from asr.recipe_programs import describe_machine
 from asr.toml_config import Section, load_toml
+from asr.views import MOST_VIEWS
 
-__all__ = ["Ladder", "Step", "main", "overrides_of", "table"]
+__all__ = ["Ladder", "Step", "main", "table", "training_options"]
 
 
 class Step(Section):
@@ -48,7 +50,9 @@ class Step(Section):
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     on: str = Field(default="", description="the step it changes and is compared with")
     set: list[str] = Field(default=[], description="values changed, as in `asr train --set`")
+    init_from: str = Field(default="", description="begins with this model's weights")
     model: str = Field(default="", description="a model to measure instead of a training")
+    views: int = Field(default=1, ge=1, le=MOST_VIEWS, description="times it hears a recording")
     about: str = Field(default="", description="the idea, in a few words")
 
 
@@ -59,18 +63,19 @@ class Ladder(Section):
     steps: list[Step] = Field(min_length=1)
 
 
-def overrides_of(step: Step, steps: Sequence[Step]) -> list[str]:
-    """Return the `--set` values of a step, those of the steps that it is on first.
+def training_options(step: Step, steps: Sequence[Step]) -> list[str]:
+    """Return the options of `asr train` for a step, those of the steps that it is on first.
 
     Raises:
         ConfigError: a step is on one that does not come before it.
     """
     before = {each.name: each for each in steps[: steps.index(step)]}
-    if not step.on:
-        return list(step.set)
-    if step.on not in before:
+    if step.on and step.on not in before:
         raise ConfigError(f"step {step.name}: it is on {step.on!r}, which does not come before it")
-    return [*overrides_of(before[step.on], steps), *step.set]
+    options = training_options(before[step.on], steps) if step.on else []
+    if step.init_from:
+        options += ["--init-from", step.init_from]
+    return [*options, *chain.from_iterable(("--set", value) for value in step.set)]
 
 
 class Runner:
@@ -128,26 +133,22 @@ class Runner:
         decoded = self.exp / "decode" / step.name
         decoded.mkdir(parents=True, exist_ok=True)
         search: list[object] = ["--greedy"]
+        heard = [*self.arguments.dev, "--model", model, "--views", step.views]
         if self.arguments.lm:
             tuned = self.exp / step.name
-            self._asr(
-                log, "tune", *self.arguments.dev, "--model", model, "--lm", self.arguments.lm,
-                "--output", tuned,
-            )  # fmt: skip
+            self._asr(log, "tune", *heard, "--lm", self.arguments.lm, "--output", tuned)
             search = ["--decoding", tuned / "decoding.toml"]
-        self._asr(
-            log, "evaluate", *self.arguments.dev, "--model", model, *search, "--worst", "0",
-            "--output", decoded,
-        )  # fmt: skip
+        self._asr(log, "evaluate", *heard, *search, "--worst", "0", "--output", decoded)
 
     def _train(self, step: Step) -> None:
         lists = {"data.train": self.arguments.train, "data.dev": self.arguments.dev}
         values = [
             f"{name}={json.dumps([str(path.resolve()) for path in paths])}"
             for name, paths in lists.items()
+            if paths
         ]
-        values += overrides_of(step, self.ladder.steps)
-        options = chain.from_iterable(("--set", value) for value in values)
+        options = [*chain.from_iterable(("--set", value) for value in values)]
+        options += training_options(step, self.ladder.steps)
         log = self.exp / f"{step.name}.log"
         self._asr(log, "train", self.base, "--exp", self.exp / step.name, *options)
 
@@ -205,7 +206,7 @@ def climb(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     ladder = load_toml(Ladder, arguments.config)
     for step in ladder.steps:
-        overrides_of(step, ladder.steps)
+        training_options(step, ladder.steps)
         if not (step.model or ladder.base):
             raise ConfigError(f"step {step.name}: to train it, {arguments.config} needs a base")
     runner = Runner(arguments, ladder)
@@ -243,6 +244,7 @@ def _result(
             decoded = arguments.exp / "decode"
             step["against"] = compare_decoders(decoded / step["on"], decoded / step["name"], sets)
     result = {
+        "ladder": arguments.config.stem,
         "sets": sets,
         "lm": steps[0].get("lm"),
         "machine": describe_machine(),
@@ -260,28 +262,37 @@ def _line(step: dict[str, Any]) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    sets = result["sets"]
+    sets, steps = result["sets"], result["steps"]
     lm = result.get("lm")
     decoder = f"With {lm}, tuned for each step" if lm else "Greedy"
+    has_minutes = any(step["seconds"] is not None for step in steps)
+    heads = ["step", "parameters", "epochs", *(f"{name} WER | CER" for name in sets)]
+    heads += ["together"] * (len(sets) > 1) + ["against"] + ["minutes"] * has_minutes
+    head = f"| {' | '.join(heads)} |"
     rows = [
         f"{decoder}; 95 % intervals over speakers; on {result['machine']}.",
         "",
-        f"| step | parameters | epochs | {' | '.join(f'{n} WER | CER' for n in sets)} "
-        "| against | minutes |",
-        "|---" * (5 + 2 * len(sets)) + "|",
+        head,
+        "|---" * (head.count("|") - 1) + "|",
     ]
-    for step in result["steps"]:
+    for step in steps:
         cells = [f"{step['name']} ({step['about']})" if step["about"] else step["name"]]
         cells += [f"{step['parameters'] / 1e6:.1f} M", f"{step['epoch']:.1f}"]
-        for figures in (step["sets"][name] for name in sets):
+        found = [step["sets"][name] for name in sets]
+        for figures in found:
             cells += [f"{figures['wer']:.1%}{_interval(figures)}", f"{figures['cer']:.1%}"]
+        if len(sets) > 1:
+            n_words = sum(figures["n_words"] for figures in found)
+            n_errors = sum(figures["wer"] * figures["n_words"] for figures in found)
+            cells.append(f"{n_errors / n_words:.1%}")
         against = step.get("against")
         cells.append(
             f"{step['on']}: {100 * against['difference']:+.1f}{_interval(against)}"
             if against
             else ""
         )
-        cells.append("" if step["seconds"] is None else f"{step['seconds'] / 60:.0f}")
+        if has_minutes:
+            cells.append("" if step["seconds"] is None else f"{step['seconds'] / 60:.0f}")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -304,7 +315,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="steps at a time (default: 1)")
     parser.add_argument("--minutes", type=float, help="for all trainings together")
     parser.add_argument("--table", action="store_true", help="print the table of ladder.json again")
-    parser.add_argument("--readme", type=Path, help="also write the table there")
+    parser.add_argument(
+        "--readme", type=Path, help="also write the table there, between the lines <!-- STEPS -->"
+    )
     return run_program("ladder", lambda: _run(parser.parse_args(argv)))
 
 
@@ -319,7 +332,8 @@ def _run(arguments: argparse.Namespace) -> int:
     text = table(result)
     print(text)
     if arguments.readme:
-        write_table(arguments.readme, text)
+        name = result["ladder"]
+        write_table(arguments.readme, text, (f"<!-- {name} -->", f"<!-- end of {name} -->"))
     return 0
 
 
